@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Pin every package that Offpath needs, with hashes and without any address.
+# torchattacks pins old versions of its HTTP packages, which it only needs for its own demos.
+set -euo pipefail
+cd "$(dirname "$0")"
+tools=$(mktemp -d)
+trap 'rm -rf "$tools"' EXIT
+python3 -m venv "$tools/venv"
+"$tools/venv/bin/pip" install --quiet uv
+printf 'requests>=2.32\nurllib3>=2\nchardet>=5\nidna>=3\n' >"$tools/overrides.txt"
+printf 'hatchling>=1.27\neditables>=0.5\n' >"$tools/build.txt"
+
+compile() {
+    "$tools/venv/bin/uv" pip compile --quiet --upgrade --generate-hashes --no-emit-index-url \
+        --no-header --no-annotate --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
+        --override "$tools/overrides.txt" "$@"
+}
+
+compile ../pyproject.toml --extra serve --output-file serve.txt >/dev/null
+compile ../pyproject.toml "$tools/build.txt" --extra serve --extra lab --extra dev \
+    --output-file dev.txt >/dev/null
