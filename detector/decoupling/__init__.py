@@ -1,0 +1,43 @@
+"""Decoupled networks: gates, the wrapper around a backbone, and what they are trained for."""
+
+from detector.decoupling.backbones import Backbone, build_backbone
+from detector.decoupling.gates import (
+    Binariser,
+    ControllingModule,
+    Frozen,
+    GateNoise,
+    Relaxed,
+    SemHash,
+    StraightThrough,
+)
+from detector.decoupling.losses import (
+    DecouplingLoss,
+    GatesToOutput,
+    LossTerms,
+    LossWeights,
+    OutputToGates,
+)
+from detector.decoupling.network import DecoupledNetwork, DecoupledOutput, GateRecord
+from detector.decoupling.sites import GateSite, find_gate_sites
+
+__all__ = [
+    "Backbone",
+    "Binariser",
+    "ControllingModule",
+    "DecoupledNetwork",
+    "DecoupledOutput",
+    "DecouplingLoss",
+    "Frozen",
+    "GateNoise",
+    "GateRecord",
+    "GateSite",
+    "GatesToOutput",
+    "LossTerms",
+    "LossWeights",
+    "OutputToGates",
+    "Relaxed",
+    "SemHash",
+    "StraightThrough",
+    "build_backbone",
+    "find_gate_sites",
+]

@@ -1,0 +1,212 @@
+"""How each network is trained: the paper's recipes, and ours for short runs, by name."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from detector.decoupling.backbones import Backbone
+from detector.decoupling.losses import Alignment, GatesToOutput, LossWeights, OutputToGates
+
+__all__ = ["Cosine", "Crop", "Phase", "Preset", "Recipe", "Schedule", "Steps", "recipe_of"]
+
+
+class Schedule(ABC):
+    """Learning rate over a phase of training, as a factor of its peak."""
+
+    @abstractmethod
+    def __call__(self, progress: float) -> float:
+        """Factor in [0, 1] at a progress in [0, 1)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Steps(Schedule):
+    """Divide by ten at each milestone.
+
+    Args:
+        milestones: Shares of the phase, each in (0, 1).
+    """
+
+    milestones: tuple[float, ...]
+
+    def __call__(self, progress: float) -> float:
+        return 0.1 ** sum(progress >= milestone for milestone in self.milestones)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cosine(Schedule):
+    """Rise linearly, then fall along half a cosine.
+
+    Args:
+        warmup: Share of the phase in which the rate rises, in [0, 1).
+    """
+
+    warmup: float
+
+    def __call__(self, progress: float) -> float:
+        if progress < self.warmup:
+            return (progress + 1e-3) / (self.warmup + 1e-3)
+        return 0.5 * (1 + math.cos(math.pi * (progress - self.warmup) / (1 - self.warmup)))
+
+
+class Crop(StrEnum):
+    """How training images are cropped, always with a random flip."""
+
+    PAD_4 = "pad-4"
+    RESIZED = "resized"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Phase:
+    """One run of stochastic gradient descent.
+
+    Args:
+        epochs: Passes over the training images.
+        learning_rate: Peak learning rate.
+        schedule: Learning rate over the phase.
+        weight_decay: L2 penalty on all weights.
+        nesterov: Whether the momentum of .9 looks ahead.
+        average_decay: Decay of the exponential moving average of the weights, per step; 0 keeps
+            the last weights themselves.
+        noise_ramp: Share of the phase over which the gates' noise rises to its full strength;
+            gentle for networks that are thin or trained briefly.
+        small_share: Share of the phase, from its start, that sees images at three quarters of
+            their side: such epochs cost about half and teach the coarse part as well.
+    """
+
+    epochs: int
+    learning_rate: float
+    schedule: Schedule
+    weight_decay: float = 1e-4
+    nesterov: bool = False
+    average_decay: float = 0.0
+    noise_ramp: float = 0.0
+    small_share: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """Everything that training needs beside the images.
+
+    Args:
+        backbone: Which network.
+        batch_size: Images a step.
+        plain: Training of the plain network that the decoupled one starts from.
+        decoupled: Joint training of all weights, gates included.
+        weights: How much each term of the loss counts.
+        alignment: Direction of the divergence between a layer's output and its gates.
+        crop: How training images are cropped.
+    """
+
+    backbone: Backbone
+    batch_size: int
+    plain: Phase
+    decoupled: Phase
+    weights: LossWeights
+    alignment: Alignment
+    crop: Crop
+
+    def shortened(self, *, plain_epochs: int | None, decoupled_epochs: int | None) -> Recipe:
+        """The same recipe with other numbers of epochs, where they are given."""
+        recipe = self
+        if plain_epochs is not None:
+            recipe = replace(recipe, plain=replace(recipe.plain, epochs=plain_epochs))
+        if decoupled_epochs is not None:
+            recipe = replace(recipe, decoupled=replace(recipe.decoupled, epochs=decoupled_epochs))
+        return recipe
+
+
+class Preset(StrEnum):
+    """A recipe by name."""
+
+    RESNET20_CIFAR10 = "resnet20-cifar10"
+    RESNET56_CIFAR10 = "resnet56-cifar10"
+    VGG_CIFAR10 = "vgg-cifar10"
+    GOOGLENET_CIFAR10 = "googlenet-cifar10"
+    RESNET18_IMAGENET = "resnet18-imagenet"
+    VGG16_IMAGENET = "vgg16-imagenet"
+
+
+def _cifar10(backbone: Backbone, alignment: Alignment, weights: LossWeights) -> Recipe:
+    phase = Phase(epochs=200, learning_rate=0.1, schedule=Steps(milestones=(0.5, 0.75)))
+    return Recipe(
+        backbone=backbone,
+        batch_size=128,
+        plain=phase,
+        decoupled=phase,
+        weights=weights,
+        alignment=alignment,
+        crop=Crop.PAD_4,
+    )
+
+
+def _imagenet(backbone: Backbone, batch_size: int, alignment: Alignment, weights: LossWeights) -> Recipe:
+    steps = Steps(milestones=(0.25, 0.5, 0.75))
+    return Recipe(
+        backbone=backbone,
+        batch_size=batch_size,
+        plain=Phase(epochs=120, learning_rate=0.1, schedule=steps),
+        decoupled=Phase(epochs=120, learning_rate=0.01, schedule=steps),
+        weights=weights,
+        alignment=alignment,
+        crop=Crop.RESIZED,
+    )
+
+
+def _short_resnet20() -> Recipe:
+    """Ours, for two CPU cores: a cosine, averaged weights, and gates whose noise comes slowly."""
+    return Recipe(
+        backbone=Backbone.CIFAR_RESNET20,
+        batch_size=128,
+        plain=Phase(
+            epochs=36,
+            learning_rate=0.15,
+            schedule=Cosine(warmup=0.1),
+            weight_decay=5e-4,
+            nesterov=True,
+            average_decay=0.998,
+            small_share=0.4,
+        ),
+        decoupled=Phase(
+            epochs=22,
+            learning_rate=0.08,
+            schedule=Cosine(warmup=0.05),
+            weight_decay=3e-4,
+            nesterov=True,
+            average_decay=0.998,
+            noise_ramp=0.5,
+            small_share=0.3,
+        ),
+        weights=LossWeights(alignment=1.0, information=0.01, sparsity=2e-3, open_share=0.6),
+        alignment=OutputToGates(),
+        crop=Crop.PAD_4,
+    )
+
+
+def recipe_of(preset: Preset) -> Recipe:
+    """The recipe of a preset.
+
+    Reference:
+        All but ``resnet20-cifar10`` are the published training settings of Li et al.,
+        "Interpretable Neural Network Decoupling", ECCV 2020.
+    """
+    match preset:
+        case Preset.RESNET20_CIFAR10:
+            return _short_resnet20()
+        case Preset.RESNET56_CIFAR10:
+            weights = LossWeights(alignment=1.0, information=0.01, sparsity=1.5e-4, open_share=0.0)
+            return _cifar10(Backbone.CIFAR_RESNET56, OutputToGates(), weights)
+        case Preset.VGG_CIFAR10:
+            weights = LossWeights(alignment=1.0, information=0.04, sparsity=2e-4, open_share=0.0)
+            return _cifar10(Backbone.CIFAR_VGG19_BN, GatesToOutput(), weights)
+        case Preset.GOOGLENET_CIFAR10:
+            weights = LossWeights(alignment=1.0, information=0.006, sparsity=5e-5, open_share=0.0)
+            return _cifar10(Backbone.CIFAR_GOOGLENET, OutputToGates(), weights)
+        case Preset.RESNET18_IMAGENET:
+            weights = LossWeights(alignment=1.0, information=0.005, sparsity=0.01, open_share=0.6)
+            return _imagenet(Backbone.RESNET18, 256, OutputToGates(), weights)
+        case Preset.VGG16_IMAGENET:
+            weights = LossWeights(alignment=1.0, information=0.01, sparsity=0.01, open_share=0.5)
+            return _imagenet(Backbone.VGG16, 64, GatesToOutput(), weights)

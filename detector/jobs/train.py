@@ -1,0 +1,271 @@
+"""Train a network: plain first, then decoupled. Stopped at any point, it continues."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
+
+from detector.data import Images, Splits
+from detector.decoupling import DecoupledNetwork, DecouplingLoss, build_backbone
+from detector.decoupling.recipes import Recipe
+from detector.errors import DataError
+from detector.jobs.batches import BatchOrder, TrainingBatches
+from detector.jobs.gate_statistics import gate_statistics
+from detector.jobs.provenance import provenance
+from detector.jobs.train_phase import (
+    DecoupledObjective,
+    Objective,
+    PhaseRun,
+    PlainObjective,
+    StepBudget,
+)
+from detector.preprocessing import Preprocessing
+from detector.weights import NetworkInfo, save_weights
+
+__all__ = ["TrainingOptions", "TrainingResult", "train"]
+
+_EVALUATION_BATCH = 250
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingOptions:
+    """How to run a training that the recipe describes.
+
+    Args:
+        output: Folder for checkpoints, logs and weights.
+        seed: Seed of weights, order, augmentation and gate noise.
+        precision: ``no`` for 32-bit floats or ``bf16`` for mixed precision.
+        compiled: Whether torch.compile translates the network: minutes to start, faster after.
+        workers: Processes that read images ahead.
+        checkpoint_every_s: Longest time between two checkpoints, seconds.
+        initial_weights: State dict of a trained plain network; training it is then left out.
+        stop_after_steps: Stop after so many steps of this run; the same call continues.
+    """
+
+    output: Path
+    seed: int = 0
+    precision: str = "no"
+    compiled: bool = False
+    workers: int = 0
+    checkpoint_every_s: float = 120.0
+    initial_weights: dict[str, Tensor] | None = None
+    stop_after_steps: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingResult:
+    """Where a training stands.
+
+    Args:
+        finished: False if it was stopped before its end; the same command continues it.
+        plain: File of the plain network; there once its phase is finished.
+        network: File of the decoupled network; there once training is finished.
+    """
+
+    finished: bool
+    plain: Path
+    network: Path
+
+
+def train(splits: Splits, recipe: Recipe, options: TrainingOptions) -> TrainingResult:
+    """Train the plain network, then the decoupled one from its weights.
+
+    On one device a run that was stopped and continued ends in the same weights as one that ran
+    through. In several processes (``torchrun``) each takes its share of every batch.
+
+    Args:
+        splits: The images: weights are learnt on ``train``, the log reports on ``fit``.
+        recipe: What to train, and how.
+        options: Where to, and how to run it.
+
+    Raises:
+        DataError: If there are fewer training images than one batch, or weights do not fit.
+        CheckpointError: If the output folder holds another run.
+        StorageError: If a file cannot be written; finished checkpoints are kept.
+    """
+    run = _Run(splits, recipe, options)
+    result = TrainingResult(
+        finished=False,
+        plain=options.output / "plain.safetensors",
+        network=options.output / "network.safetensors",
+    )
+    with run.log():
+        plain = run.plain(result.plain)
+        finished = plain is not None and run.decoupled(plain, result.network)
+    return replace(result, finished=finished)
+
+
+class _Run:
+    """One call of `train`."""
+
+    def __init__(self, splits: Splits, recipe: Recipe, options: TrainingOptions) -> None:
+        self._accelerator = Accelerator(mixed_precision=options.precision)
+        self._splits = splits
+        self._recipe = recipe
+        self._options = options
+        self._classes = len(splits.class_names)
+        self._budget = StepBudget(options.stop_after_steps)
+        self._writer: SummaryWriter | None = None
+        if len(splits.train) < self._accelerator.num_processes:
+            raise DataError(
+                f"Training should have at least {self._accelerator.num_processes} images, one a "
+                f"process. Found {len(splits.train)}."
+            )
+
+    @contextmanager
+    def log(self) -> Iterator[None]:
+        """Keep the TensorBoard log open meanwhile."""
+        if self._accelerator.is_main_process:
+            self._writer = SummaryWriter(self._options.output / "tensorboard")
+        try:
+            yield
+        finally:
+            if self._writer is not None:
+                self._writer.close()
+
+    def plain(self, file: Path) -> nn.Module | None:
+        """The trained plain network, or None if the run was stopped."""
+        torch.manual_seed(self._options.seed)
+        network = build_backbone(self._recipe.backbone, self._classes)
+        if self._options.initial_weights is not None:
+            _fill(network, self._options.initial_weights)
+        else:
+            run = self._phase("plain", 0)
+            if not run.run(PlainObjective(network), self._report_plain):
+                return None
+        self._save(file, network)
+        return network
+
+    def decoupled(self, plain: nn.Module, file: Path) -> bool:
+        """Train the decoupled network; whether it came to its end."""
+        torch.manual_seed(self._options.seed + 1)
+        recipe = self._recipe
+        network = DecoupledNetwork(
+            plain, input_independent_start=recipe.backbone.starts_input_independent
+        )
+        loss = DecouplingLoss(
+            network.layout, self._classes, weights=recipe.weights, alignment=recipe.alignment
+        )
+        objective = DecoupledObjective(network, loss)
+        finished = self._phase("decoupled", 1).run(objective, self._report_decoupled)
+        if finished:
+            self._save(file, network)
+        return finished
+
+    def _phase(self, name: str, number: int) -> PhaseRun:
+        options, recipe = self._options, self._recipe
+        seed = 2 * options.seed + number
+        order = BatchOrder(
+            len(self._splits.train),
+            max(1, recipe.batch_size // self._accelerator.num_processes),
+            seed,
+        )
+        return PhaseRun(
+            title=name,
+            phase=getattr(recipe, name),
+            seed=seed,
+            batches=TrainingBatches(
+                self._splits.train, self._splits.preprocessing, recipe.crop, order
+            ),
+            accelerator=self._accelerator,
+            compiled=options.compiled,
+            workers=options.workers,
+            checkpoint=options.output / f"{name}.checkpoint",
+            fingerprint=self._fingerprint(),
+            checkpoint_every_s=options.checkpoint_every_s,
+            budget=self._budget,
+        )
+
+    def _fingerprint(self) -> str:
+        facts = [repr(self._recipe), self._options.seed, self._accelerator.num_processes]
+        digest = hashlib.sha256(json.dumps(facts).encode())
+        digest.update(self._splits.train.ids.tobytes())
+        digest.update(self._splits.train.labels.tobytes())
+        return digest.hexdigest()
+
+    def _report_plain(self, epoch: int, objective: Objective) -> None:
+        batches = _batches(self._splits.fit, self._splits.preprocessing, self._accelerator.device)
+        accuracy = _accuracy(objective.network, batches)
+        self._record("plain", epoch, {"accuracy": accuracy}, [])
+
+    def _report_decoupled(self, epoch: int, objective: Objective) -> None:
+        if not isinstance(objective, DecoupledObjective):
+            raise TypeError(f"objective should be a DecoupledObjective. Found {type(objective)}.")
+        batches = _batches(self._splits.fit, self._splits.preprocessing, self._accelerator.device)
+        found = gate_statistics(objective.network, objective.loss, batches)
+        layers = [asdict(layer) for layer in found.layers]
+        shares = sum(layer.open_share for layer in found.layers) / len(layers)
+        values = {"accuracy": found.accuracy, "open_share": shares}
+        self._record("decoupled", epoch, values, layers)
+
+    def _record(
+        self, phase: str, epoch: int, values: dict[str, float], layers: list[dict[str, Any]]
+    ) -> None:
+        if self._writer is None:
+            return
+        row = {"phase": phase, "epoch": epoch, **values, "layers": layers}
+        with (self._options.output / "log.jsonl").open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        for name, value in values.items():
+            self._writer.add_scalar(f"{phase}/{name}", value, epoch)
+        for layer in layers:
+            name = layer["name"]
+            for key in ("open_share", "diversity", "information"):
+                self._writer.add_scalar(f"{phase}/{key}/{name}", layer[key], epoch)
+
+    def _save(self, file: Path, network: nn.Module) -> None:
+        if not self._accelerator.is_main_process:
+            return
+        facts = provenance(
+            recipe=repr(self._recipe),
+            seed=self._options.seed,
+            training_images=len(self._splits.train),
+        )
+        info = NetworkInfo(
+            backbone=self._recipe.backbone,
+            class_names=self._splits.class_names,
+            preprocessing=self._splits.preprocessing,
+            provenance=facts,
+        )
+        save_weights(file, network, info)
+
+
+def _fill(network: nn.Module, weights: dict[str, Tensor]) -> None:
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise DataError(
+            f"Initial weights should be a state dict of the recipe's backbone. Found: {error}"
+        ) from error
+
+
+def _batches(
+    images: Images, preprocessing: Preprocessing, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    labels = torch.from_numpy(images.labels)
+    for start in range(0, len(images), _EVALUATION_BATCH):
+        rows = range(start, min(start + _EVALUATION_BATCH, len(images)))
+        pixels = preprocessing(images.read(rows, preprocessing).to(device))
+        yield pixels, labels[rows.start : rows.stop].to(device)
+
+
+@torch.no_grad()
+def _accuracy(network: nn.Module, batches: Iterator[tuple[Tensor, Tensor]]) -> float:
+    was_training = network.training
+    network.eval()
+    images, correct = 0, 0
+    for pixels, labels in batches:
+        images += len(labels)
+        correct += int((network(pixels).argmax(dim=1) == labels).sum())
+    network.train(was_training)
+    return correct / images

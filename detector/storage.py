@@ -1,0 +1,38 @@
+"""Files that are either whole or not there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from detector.errors import StorageError
+
+__all__ = ["atomic_path"]
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`; what is written there takes its place on success.
+
+    After an error the temporary file is removed and what stood at `path` before stays.
+
+    Raises:
+        StorageError: If the file cannot be written, as on a full disk.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise StorageError(
+            f"{path} should be writable. Found: {error.strerror or error}. "
+            "Free some space or choose another folder and run the same command again; "
+            "what was finished before is kept."
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
