@@ -6,18 +6,22 @@ that something was fitted on, and mypy says so.
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 from torchvision.datasets import CIFAR10
 from torchvision.datasets.folder import IMG_EXTENSIONS
+from typing_extensions import override
 
 from detector.errors import DataError
 from detector.preprocessing import CIFAR10_PREPROCESSING, IMAGENET_PREPROCESSING, Preprocessing
@@ -49,6 +53,8 @@ CIFAR10_CLASSES = (
     "truck",
 )
 
+# What numpy raises for a missing, truncated or altered .npz file.
+_UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
 _NPZ_KEYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
@@ -58,11 +64,16 @@ class ImageSource(ABC):
     Args:
         labels: Class index of each image, int64 of shape (N,).
         class_names: Name of each class.
+
+    Raises:
+        DataError: If there is no class, or one without an image.
     """
 
     def __init__(self, labels: NDArray[np.int64], class_names: Sequence[str]) -> None:
         self.labels = labels
         self.class_names = tuple(class_names)
+        if not self.class_names:
+            raise DataError("There should be at least one class of images. Found no image at all.")
         counts = np.bincount(labels, minlength=len(self.class_names))
         empty = [name for name, count in zip(self.class_names, counts, strict=True) if not count]
         if empty:
@@ -88,7 +99,7 @@ class ArraySource(ImageSource):
 
     Args:
         images: uint8 of shape (N, H, W, 3).
-        labels: Class index of each image, int64 of shape (N,).
+        labels: Class index of each image, whole numbers of shape (N,).
         class_names: Name of each class.
 
     Raises:
@@ -96,17 +107,20 @@ class ArraySource(ImageSource):
     """
 
     def __init__(
-        self, images: NDArray[np.uint8], labels: NDArray[np.int64], class_names: Sequence[str]
+        self,
+        images: NDArray[np.uint8],
+        labels: NDArray[np.integer[Any]],
+        class_names: Sequence[str],
     ) -> None:
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
             raise DataError(
                 "Images should be a uint8 array of shape (N, H, W, 3). "
                 f"Found {images.dtype} of shape {images.shape}."
             )
-        if labels.shape != images.shape[:1]:
+        if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
             raise DataError(
-                f"Labels should have shape {images.shape[:1]}, one for each image. "
-                f"Found {labels.shape}."
+                f"Labels should be whole numbers of shape {images.shape[:1]}, one for each image. "
+                f"Found {labels.dtype} of shape {labels.shape}."
             )
         if labels.size and not 0 <= labels.min() <= labels.max() < len(class_names):
             raise DataError(
@@ -114,14 +128,17 @@ class ArraySource(ImageSource):
                 f"Found {labels.min()}..{labels.max()}."
             )
         super().__init__(labels.astype(np.int64), class_names)
-        self._images = torch.from_numpy(images).permute(0, 3, 1, 2)
+        self._images = images
 
+    @override
     def load(self, index: int) -> Tensor:
-        return self._images[index]
+        return torch.from_numpy(self._images[index]).permute(2, 0, 1)
 
+    @override
     def read(self, indices: Sequence[int], preprocessing: Preprocessing) -> Tensor:
-        if tuple(self._images.shape[2:]) == (preprocessing.height, preprocessing.width):
-            return self._images[torch.as_tensor(indices)].contiguous()
+        if self._images.shape[1:3] == (preprocessing.height, preprocessing.width):
+            chosen = self._images[np.asarray(indices)]  # numpy gathers many times faster than torch
+            return torch.from_numpy(chosen).permute(0, 3, 1, 2).contiguous()
         return super().read(indices, preprocessing)
 
 
@@ -150,12 +167,13 @@ class FolderSource(ImageSource):
             labels += [label] * len(found)
         super().__init__(np.array(labels, dtype=np.int64), [folder.name for folder in folders])
 
+    @override
     def load(self, index: int) -> Tensor:
         path = self._paths[index]
         try:
             with Image.open(path) as image:
                 pixels = np.array(image.convert("RGB"))
-        except (OSError, UnidentifiedImageError) as error:
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise DataError(
                 f"{path} should be a readable image. Found: {error}. Repair or remove the file."
             ) from error
@@ -306,7 +324,7 @@ def load_splits(path: Path, *, preprocessing: Preprocessing | None = None) -> Sp
 
 def _npz(path: Path) -> tuple[ArraySource, ArraySource]:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             missing = [key for key in _NPZ_KEYS if key not in file]
             if missing:
                 raise DataError(
@@ -314,17 +332,24 @@ def _npz(path: Path) -> tuple[ArraySource, ArraySource]:
                     f"Found no {', '.join(missing)}."
                 )
             arrays = [file[key] for key in _NPZ_KEYS]
-            names = tuple(str(n) for n in file["class_names"]) if "class_names" in file else None
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path} should be a readable .npz file. Found: {error}.") from error
+            named = file["class_names"].tolist() if "class_names" in file else None
+    except (*_UNREADABLE, TypeError) as error:  # a bare array is no context: TypeError
+        raise DataError(
+            f"{path} should be a readable .npz file. Found: {error}. Write it again."
+        ) from error
     train_images, train_labels, test_images, test_labels = arrays
-    if names is None:
-        classes = int(train_labels.max()) + 1 if train_labels.size else 0
-        names = CIFAR10_CLASSES if classes == 10 else tuple(map(str, range(classes)))
+    names = _default_names(train_labels) if named is None else [str(name) for name in named]
     return (
-        ArraySource(train_images, train_labels.astype(np.int64), names),
-        ArraySource(test_images, test_labels.astype(np.int64), names),
+        ArraySource(train_images, train_labels, names),
+        ArraySource(test_images, test_labels, names),
     )
+
+
+def _default_names(labels: NDArray[Any]) -> Sequence[str]:
+    if labels.dtype.kind not in "iu" or not labels.size:
+        return ()
+    classes = int(labels.max()) + 1
+    return CIFAR10_CLASSES if classes == len(CIFAR10_CLASSES) else [str(c) for c in range(classes)]
 
 
 def _torchvision_cifar10(path: Path) -> tuple[ArraySource, ArraySource]:

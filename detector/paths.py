@@ -126,7 +126,9 @@ class PathVectors:
             ValueError: If there is no part.
         """
         if not parts:
-            raise ValueError("PathVectors.concatenate should be given at least one part. Found none.")
+            raise ValueError(
+                "PathVectors.concatenate should be given at least one part. Found none."
+            )
         return PathVectors(
             layout=parts[0].layout,
             bits=torch.cat([part.bits for part in parts]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,6 +13,9 @@ from torchvision.transforms.v2 import functional
 from detector.errors import InvalidInputError
 
 __all__ = ["CIFAR10_PREPROCESSING", "IMAGENET_PREPROCESSING", "Preprocessing"]
+
+_LONGEST = 8
+"""Times the shorter side: what lies further out is far outside of the centre crop."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,7 +30,8 @@ class Preprocessing:
         std: Standard deviation of each channel, in [0, 1] pixel scale.
 
     Raises:
-        ValueError: If the crop is larger than what the resize leaves.
+        ValueError: If the crop is empty or larger than what the resize leaves, or a standard
+            deviation is not positive.
     """
 
     height: int
@@ -36,6 +41,12 @@ class Preprocessing:
     std: tuple[float, float, float]
 
     def __post_init__(self) -> None:
+        if min(self.height, self.width) < 1:
+            raise ValueError(
+                f"height and width should be positive. Found {self.height} and {self.width}."
+            )
+        if not min(self.std) > 0:
+            raise ValueError(f"std should be positive in each channel. Found {self.std}.")
         if self.shorter_side < max(self.height, self.width):
             raise ValueError(
                 f"shorter_side should be at least {max(self.height, self.width)}, the larger side "
@@ -48,16 +59,17 @@ class Preprocessing:
         Raises:
             InvalidInputError: If the tensor is not a colour image of 8 bits a channel.
         """
-        if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3:
+        if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3 or 0 in image.shape:
             raise InvalidInputError(
-                "An image should be a uint8 tensor of shape (3, H, W). "
+                "An image should be a uint8 tensor of shape (3, H, W), H and W positive. "
                 f"Found {image.dtype} of shape {tuple(image.shape)}."
             )
         if tuple(image.shape[1:]) == (self.height, self.width):
             return image
         if min(image.shape[1:]) != self.shorter_side:
-            image = functional.resize(image, [self.shorter_side], antialias=True)
-        return functional.center_crop(image, [self.height, self.width])
+            image = functional.resize(_middle(image), [self.shorter_side], antialias=True)
+        cropped: Tensor = functional.center_crop(image, [self.height, self.width])
+        return cropped
 
     def scale(self, images: Tensor) -> Tensor:
         """uint8 images as floats in [0, 1], the space in which attacks work."""
@@ -79,8 +91,26 @@ class Preprocessing:
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Preprocessing:
-        """The object that `to_json` described."""
-        return cls(**{**fields, "mean": tuple(fields["mean"]), "std": tuple(fields["std"])})
+        """The object that `to_json` described.
+
+        Raises:
+            KeyError, TypeError or ValueError: If the fields describe none.
+        """
+        mean, std = (_three(fields[name]) for name in ("mean", "std"))
+        return cls(**{**fields, "mean": mean, "std": std})
+
+
+def _three(values: Sequence[float]) -> tuple[float, float, float]:
+    red, green, blue = values
+    return red, green, blue
+
+
+def _middle(image: Tensor) -> Tensor:
+    """The middle of a very long image; resized whole, one of 1 x 65 535 pixels fills gigabytes."""
+    height, width = image.shape[1:]
+    longest = _LONGEST * min(height, width)
+    middle: Tensor = functional.center_crop(image, [min(height, longest), min(width, longest)])
+    return middle
 
 
 CIFAR10_PREPROCESSING = Preprocessing(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from detector.decoupling import Backbone, DecoupledNetwork, build_backbone
@@ -65,7 +65,8 @@ def save_weights(path: Path, module: nn.Module, info: NetworkInfo) -> None:
     """
     tensors = {name: tensor.contiguous() for name, tensor in module.state_dict().items()}
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={_HEADER: json.dumps(info.to_json())})
+        # Not save_file: on a full disk it raises an error of its own instead of an OSError.
+        temporary.write_bytes(save(tensors, metadata={_HEADER: json.dumps(info.to_json())}))
 
 
 def build_network(info: NetworkInfo) -> DecoupledNetwork:
@@ -105,7 +106,7 @@ def _read_info(path: Path) -> NetworkInfo:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
         return NetworkInfo.from_json(json.loads(header[_HEADER]))
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise DataError(
             f"{path} should be a network written by `offpath train`. Found: {error}. "
             "Train one, or give the path of its .safetensors file."

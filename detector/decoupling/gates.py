@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 __all__ = [
     "Binariser",
@@ -87,6 +88,7 @@ class Binariser(ABC):
 class Frozen(Binariser):
     """Gates are 0 or 1 and pass no gradient: inference, and the attacker who ignores them."""
 
+    @override
     def __call__(self, logits: Tensor, gates: slice) -> Tensor:
         return (logits > 0).to(logits.dtype)
 
@@ -117,6 +119,7 @@ class StraightThrough(Binariser):
 
     bound: float = 1.0
 
+    @override
     def __call__(self, logits: Tensor, gates: slice) -> Tensor:
         values: Tensor = _ClippedStraightThrough.apply(logits, self.bound)
         return values
@@ -136,6 +139,7 @@ class Relaxed(Binariser):
         if not self.temperature > 0:
             raise ValueError(f"temperature should be positive. Found {self.temperature}.")
 
+    @override
     def __call__(self, logits: Tensor, gates: slice) -> Tensor:
         return torch.sigmoid(logits / self.temperature)
 
@@ -188,6 +192,7 @@ class SemHash(Binariser):
 
     noise: GateNoise
 
+    @override
     def __call__(self, logits: Tensor, gates: slice) -> Tensor:
         noisy = logits + self.noise.noise[:, gates].to(logits.dtype)
         soft = saturating_sigmoid(noisy)

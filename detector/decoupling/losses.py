@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 from torch.nn import functional
+from typing_extensions import override
 
 from detector.decoupling.network import DecoupledOutput, GateRecord
 from detector.paths import PathLayout
@@ -30,16 +31,20 @@ class Alignment(ABC):
         """Mean over images and channels, a scalar."""
 
 
+@dataclass(frozen=True, slots=True)
 class OutputToGates(Alignment):
     r""":math:`KL(softmax(o) \| softmax(z))`, the paper's choice for ResNet and GoogLeNet."""
 
+    @override
     def __call__(self, record: GateRecord) -> Tensor:
         return _divergence(record.pooled, record.values)
 
 
+@dataclass(frozen=True, slots=True)
 class GatesToOutput(Alignment):
     r""":math:`KL(softmax(z) \| softmax(o))`, the paper's choice for VGG."""
 
+    @override
     def __call__(self, record: GateRecord) -> Tensor:
         return _divergence(record.values, record.pooled)
 
@@ -123,6 +128,7 @@ class DecouplingLoss(nn.Module):
         super().__init__()
         self.weights = weights
         self.alignment = alignment
+        self.classes = classes
         self.heads = nn.ModuleList(nn.Linear(size, classes, bias=False) for size in layout.sizes)
 
     def forward(self, output: DecoupledOutput, targets: Tensor) -> LossTerms:

@@ -57,7 +57,9 @@ class DecoupledOutput:
             layout=self.layout,
             bits=logits > 0,
             logits=logits,
-            activations=torch.cat([record.values * record.pooled for record in self.records], dim=1),
+            activations=torch.cat(
+                [record.values * record.pooled for record in self.records], dim=1
+            ),
         )
 
 
@@ -111,7 +113,7 @@ class DecoupledNetwork(nn.Module):
         self.sites = find_gate_sites(backbone)
         self.backbone = backbone
         modules = dict(backbone.named_modules())
-        convolutions = [cast(nn.Conv2d, modules[site.convolution]) for site in self.sites]
+        convolutions = [cast("nn.Conv2d", modules[site.convolution]) for site in self.sites]
         self.layout = PathLayout(
             names=tuple(site.convolution for site in self.sites),
             sizes=tuple(convolution.out_channels for convolution in convolutions),
@@ -124,8 +126,12 @@ class DecoupledNetwork(nn.Module):
             )
             for convolution in convolutions
         )
+        self._attach()
+
+    def _attach(self) -> None:
         self._evaluation: Binariser = Frozen()
         self._tape = _Tape(len(self.sites))
+        modules = dict(self.backbone.named_modules())
         self._hooks = _add_hooks(modules, self.sites, self.controllers, self.layout, self._tape)
         self._remove_hooks = weakref.finalize(self, _remove_hooks, self._hooks)
 
@@ -140,7 +146,7 @@ class DecoupledNetwork(nn.Module):
         self._tape.start(self._binariser(images, noise))
         try:
             class_logits = self.backbone(images)
-            records = tuple(cast(GateRecord, record) for record in self._tape.records)
+            records = tuple(cast("GateRecord", record) for record in self._tape.records)
         finally:
             self._tape.clear()
         return DecoupledOutput(class_logits=class_logits, records=records, layout=self.layout)
@@ -159,23 +165,28 @@ class DecoupledNetwork(nn.Module):
             self._evaluation = before
 
     def detach_hooks(self) -> nn.Module:
-        """Remove every hook for good and return the backbone as it came."""
+        """Remove every hook for good and return the backbone as it came.
+
+        This network cannot be used any more then.
+        """
         self._remove_hooks()
         return self.backbone
 
     def __deepcopy__(self, memo: dict[int, Any]) -> DecoupledNetwork:
         """A network of its own: copied hooks would still gate with this one's modules."""
-        backbone = copy.deepcopy(self.backbone, memo)
+        twin = DecoupledNetwork.__new__(DecoupledNetwork)
+        nn.Module.__init__(twin)
+        memo[id(self)] = twin
+        twin.sites, twin.layout, twin.training = self.sites, self.layout, self.training
+        twin.backbone = copy.deepcopy(self.backbone, memo)
+        twin.controllers = copy.deepcopy(self.controllers, memo)
         ours = {handle.id for handle in self._hooks}
-        for module in backbone.modules():
+        for module in twin.backbone.modules():
             for hooks in (module._forward_hooks, module._forward_pre_hooks):
                 for key in ours & hooks.keys():
                     del hooks[key]
-        twin = DecoupledNetwork(backbone)
-        twin.to(next(self.parameters()).device)
-        twin.load_state_dict(self.state_dict())
-        memo[id(self)] = twin
-        return twin.train(self.training)
+        twin._attach()
+        return twin
 
     def _binariser(self, images: Tensor, noise: GateNoise | None) -> Binariser:
         if not self.training:
@@ -193,13 +204,17 @@ def _add_hooks(
     tape: _Tape,
 ) -> list[RemovableHandle]:
     handles: list[RemovableHandle] = []
-    for index, (site, controller, gates) in enumerate(
-        zip(sites, controllers, layout.slices, strict=True)
-    ):
-        decide = _deciding_hook(index, controller, gates, tape)
-        apply = _applying_hook(index, tape, rectified=site.rectified)
-        handles.append(modules[site.convolution].register_forward_pre_hook(decide))
-        handles.append(modules[site.output].register_forward_hook(apply))
+    try:
+        for index, (site, controller, gates) in enumerate(
+            zip(sites, controllers, layout.slices, strict=True)
+        ):
+            decide = _deciding_hook(index, controller, gates, tape)
+            apply = _applying_hook(index, tape, rectified=site.rectified)
+            handles.append(modules[site.convolution].register_forward_pre_hook(decide))
+            handles.append(modules[site.output].register_forward_hook(apply))
+    except BaseException:
+        _remove_hooks(handles)
+        raise
     return handles
 
 
@@ -226,10 +241,10 @@ def _applying_hook(
     def apply(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
         if tape.binariser is None:
             return output
-        values = cast(Tensor, tape.values[index])
+        values = cast("Tensor", tape.values[index])
         output = torch.relu(output) if rectified else output
         tape.records[index] = GateRecord(
-            logits=cast(Tensor, tape.logits[index]),
+            logits=cast("Tensor", tape.logits[index]),
             values=values,
             pooled=output.mean(dim=(2, 3)),
         )

@@ -7,6 +7,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from typing_extensions import override
+
 from detector.decoupling.backbones import Backbone
 from detector.decoupling.losses import Alignment, GatesToOutput, LossWeights, OutputToGates
 
@@ -31,6 +33,7 @@ class Steps(Schedule):
 
     milestones: tuple[float, ...]
 
+    @override
     def __call__(self, progress: float) -> float:
         return 0.1 ** sum(progress >= milestone for milestone in self.milestones)
 
@@ -45,6 +48,7 @@ class Cosine(Schedule):
 
     warmup: float
 
+    @override
     def __call__(self, progress: float) -> float:
         if progress < self.warmup:
             return (progress + 1e-3) / (self.warmup + 1e-3)
@@ -142,7 +146,9 @@ def _cifar10(backbone: Backbone, alignment: Alignment, weights: LossWeights) -> 
     )
 
 
-def _imagenet(backbone: Backbone, batch_size: int, alignment: Alignment, weights: LossWeights) -> Recipe:
+def _imagenet(
+    backbone: Backbone, batch_size: int, alignment: Alignment, weights: LossWeights
+) -> Recipe:
     steps = Steps(milestones=(0.25, 0.5, 0.75))
     return Recipe(
         backbone=backbone,
@@ -170,7 +176,7 @@ def _short_resnet20() -> Recipe:
             small_share=0.4,
         ),
         decoupled=Phase(
-            epochs=22,
+            epochs=18,
             learning_rate=0.08,
             schedule=Cosine(warmup=0.05),
             weight_decay=3e-4,

@@ -86,4 +86,6 @@ def _module(node: torch.fx.Node, modules: dict[str, nn.Module], kind: type[nn.Mo
 def _is_relu(node: torch.fx.Node, modules: dict[str, nn.Module]) -> bool:
     if node.op == "call_function":
         return node.target in {torch.relu, nn.functional.relu}
+    if node.op == "call_method":
+        return node.target == "relu"
     return _module(node, modules, nn.ReLU)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -109,11 +110,11 @@ class TrainingBatches(Dataset[tuple[Tensor, Tensor]]):
 def _pad_and_crop(images: Tensor, generator: torch.Generator) -> Tensor:
     count, _, height, width = images.shape
     padded = functional.pad(images, (_PADDING,) * 4)
-    offsets = torch.randint(2 * _PADDING + 1, (2, count, 1), generator=generator)
-    rows = offsets[0] + torch.arange(height)  # (B, H)
-    columns = offsets[1] + torch.arange(width)  # (B, W)
-    chosen = padded[torch.arange(count)[:, None, None], :, rows[:, :, None], columns[:, None, :]]
-    return chosen.permute(0, 3, 1, 2)
+    top, left = torch.randint(2 * _PADDING + 1, (2, count), generator=generator).numpy()
+    windows = np.lib.stride_tricks.sliding_window_view(
+        padded.numpy(), (height, width), axis=(2, 3)
+    )  # numpy copies the chosen windows many times faster than torch gathers them
+    return torch.from_numpy(windows[np.arange(count), :, top, left])
 
 
 def _flip(images: Tensor, generator: torch.Generator) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,8 +42,10 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "fingerprint": checkpoint.fingerprint,
         "states": checkpoint.states,
     }
+    buffer = io.BytesIO()  # on a full disk torch.save would hide the OSError in a RuntimeError
+    torch.save(content, buffer)
     with atomic_path(path) as temporary:
-        torch.save(content, temporary)
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def load_checkpoint(path: Path, fingerprint: str) -> Checkpoint | None:
@@ -57,7 +59,7 @@ def load_checkpoint(path: Path, fingerprint: str) -> Checkpoint | None:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         checkpoint = Checkpoint(**content)
-    except (RuntimeError, pickle.UnpicklingError, TypeError, EOFError, OSError) as error:
+    except Exception as error:  # torch raises whatever the damaged bytes lead it to
         raise CheckpointError(
             f"{path} should be a checkpoint of `offpath train`. Found: {error}. "
             "Remove it to start this phase again."

@@ -58,7 +58,15 @@ def gate_statistics(
         batches: Normalised images (B, 3, H, W) and labels (B,), all of the same network.
     """
     was_training = network.training
-    network.eval()
+    try:
+        return _measure(network.eval(), loss, batches)
+    finally:
+        network.train(was_training)
+
+
+def _measure(
+    network: DecoupledNetwork, loss: DecouplingLoss, batches: Iterable[tuple[Tensor, Tensor]]
+) -> NetworkStatistics:
     layers = network.layout.layers
     open_gates = torch.zeros(network.layout.gates, dtype=torch.float64)
     head_losses = torch.zeros(layers, dtype=torch.float64)
@@ -71,9 +79,7 @@ def gate_statistics(
         for index, (record, head) in enumerate(zip(output.records, loss.heads, strict=True)):
             total = functional.cross_entropy(head(record.values), labels, reduction="sum")
             head_losses[index] += float(total)
-    network.train(was_training)
     rates = open_gates / images
-    classes = loss.heads[0].weight.shape[0]
     return NetworkStatistics(
         accuracy=correct / images,
         layers=tuple(
@@ -81,7 +87,7 @@ def gate_statistics(
                 name=name,
                 open_share=float(rates[part].mean()),
                 diversity=float((2 * rates[part] * (1 - rates[part])).mean()),
-                information=max(0.0, math.log(classes) - float(head_losses[index]) / images),
+                information=max(0.0, math.log(loss.classes) - float(head_losses[index]) / images),
             )
             for index, (name, part) in enumerate(
                 zip(network.layout.names, network.layout.slices, strict=True)

@@ -10,10 +10,12 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress as RichProgress,
     TaskID,
     TextColumn,
     TimeRemainingColumn,
+)
+from rich.progress import (
+    Progress as RichProgress,
 )
 
 __all__ = ["Progress"]
@@ -28,10 +30,11 @@ class Progress:
         title: What is being done.
         total: Images in all.
         done: Images that an earlier run finished already.
+        quiet: Whether to show nothing, as in all but one of several processes.
     """
 
-    def __init__(self, title: str, total: int, *, done: int = 0) -> None:
-        self._console = Console(stderr=True)
+    def __init__(self, title: str, total: int, *, done: int = 0, quiet: bool = False) -> None:
+        self._console = Console(stderr=True, quiet=quiet)
         self._title = title
         self._total = total
         self._first = done
@@ -66,8 +69,10 @@ class Progress:
 
     @classmethod
     @contextmanager
-    def shown(cls, title: str, total: int, *, done: int = 0) -> Iterator[Progress]:
+    def shown(
+        cls, title: str, total: int, *, done: int = 0, quiet: bool = False
+    ) -> Iterator[Progress]:
         """A progress that is shown until the block ends."""
-        progress = cls(title, total, done=done)
+        progress = cls(title, total, done=done, quiet=quiet)
         with progress._bar:
             yield progress

@@ -18,7 +18,7 @@ from torch.utils.tensorboard import SummaryWriter
 from detector.data import Images, Splits
 from detector.decoupling import DecoupledNetwork, DecouplingLoss, build_backbone
 from detector.decoupling.recipes import Recipe
-from detector.errors import DataError
+from detector.errors import DataError, StorageError
 from detector.jobs.batches import BatchOrder, TrainingBatches
 from detector.jobs.gate_statistics import gate_statistics
 from detector.jobs.provenance import provenance
@@ -89,7 +89,7 @@ def train(splits: Splits, recipe: Recipe, options: TrainingOptions) -> TrainingR
         options: Where to, and how to run it.
 
     Raises:
-        DataError: If there are fewer training images than one batch, or weights do not fit.
+        DataError: If there are fewer training images than processes, or weights do not fit.
         CheckpointError: If the output folder holds another run.
         StorageError: If a file cannot be written; finished checkpoints are kept.
     """
@@ -126,12 +126,25 @@ class _Run:
     def log(self) -> Iterator[None]:
         """Keep the TensorBoard log open meanwhile."""
         if self._accelerator.is_main_process:
-            self._writer = SummaryWriter(self._options.output / "tensorboard")
+            with self._writing():
+                self._writer = SummaryWriter(self._options.output / "tensorboard")
         try:
             yield
         finally:
             if self._writer is not None:
-                self._writer.close()
+                with self._writing():
+                    self._writer.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StorageError(
+                f"{self._options.output} should be a folder that can be written to. "
+                f"Found: {error.strerror or error}. Free some space or choose another --output and "
+                "run the same command again; finished checkpoints are kept."
+            ) from error
 
     def plain(self, file: Path) -> nn.Module | None:
         """The trained plain network, or None if the run was stopped."""
@@ -165,11 +178,10 @@ class _Run:
     def _phase(self, name: str, number: int) -> PhaseRun:
         options, recipe = self._options, self._recipe
         seed = 2 * options.seed + number
-        order = BatchOrder(
-            len(self._splits.train),
-            max(1, recipe.batch_size // self._accelerator.num_processes),
-            seed,
-        )
+        images = len(self._splits.train)
+        # At least one batch for each process, however few images there are.
+        batch_size = min(recipe.batch_size, images) // self._accelerator.num_processes
+        order = BatchOrder(images, max(1, batch_size), seed)
         return PhaseRun(
             title=name,
             phase=getattr(recipe, name),
@@ -181,16 +193,22 @@ class _Run:
             compiled=options.compiled,
             workers=options.workers,
             checkpoint=options.output / f"{name}.checkpoint",
-            fingerprint=self._fingerprint(),
+            fingerprint=self._fingerprint(name),
             checkpoint_every_s=options.checkpoint_every_s,
             budget=self._budget,
         )
 
-    def _fingerprint(self) -> str:
-        facts = [repr(self._recipe), self._options.seed, self._accelerator.num_processes]
+    def _fingerprint(self, phase: str) -> str:
+        recipe = self._recipe
+        facts = [recipe.backbone, recipe.batch_size, recipe.crop, repr(recipe.plain)]
+        if phase == "decoupled":
+            facts += [repr(recipe.decoupled), repr(recipe.weights), type(recipe.alignment).__name__]
+        facts += [str(self._options.seed), str(self._accelerator.num_processes)]
         digest = hashlib.sha256(json.dumps(facts).encode())
         digest.update(self._splits.train.ids.tobytes())
         digest.update(self._splits.train.labels.tobytes())
+        for name, tensor in (self._options.initial_weights or {}).items():
+            digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
     def _report_plain(self, epoch: int, objective: Objective) -> None:
@@ -214,14 +232,15 @@ class _Run:
         if self._writer is None:
             return
         row = {"phase": phase, "epoch": epoch, **values, "layers": layers}
-        with (self._options.output / "log.jsonl").open("a") as file:
-            file.write(json.dumps(row) + "\n")
-        for name, value in values.items():
-            self._writer.add_scalar(f"{phase}/{name}", value, epoch)
-        for layer in layers:
-            name = layer["name"]
-            for key in ("open_share", "diversity", "information"):
-                self._writer.add_scalar(f"{phase}/{key}/{name}", layer[key], epoch)
+        with self._writing():
+            with (self._options.output / "log.jsonl").open("a") as file:
+                file.write(json.dumps(row) + "\n")
+            for name, value in values.items():
+                self._writer.add_scalar(f"{phase}/{name}", value, epoch)
+            for layer in layers:
+                name = layer["name"]
+                for key in ("open_share", "diversity", "information"):
+                    self._writer.add_scalar(f"{phase}/{key}/{name}", layer[key], epoch)
 
     def _save(self, file: Path, network: nn.Module) -> None:
         if not self._accelerator.is_main_process:

@@ -14,6 +14,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from typing_extensions import override
 
 from detector.decoupling import DecoupledNetwork, DecouplingLoss, GateNoise, LossTerms
 from detector.decoupling.recipes import Phase
@@ -51,9 +52,11 @@ class PlainObjective(Objective):
         super().__init__()
         self.network = network
 
+    @override
     def forward(self, images: Tensor, targets: Tensor, noise: GateNoise | None) -> Tensor:
         return functional.cross_entropy(self.network(images).float(), targets)
 
+    @override
     def noise(self, images: int, std: float, generator: torch.Generator) -> GateNoise | None:
         return None
 
@@ -66,10 +69,12 @@ class DecoupledObjective(Objective):
         self.network: DecoupledNetwork = network
         self.loss = loss
 
+    @override
     def forward(self, images: Tensor, targets: Tensor, noise: GateNoise | None) -> Tensor:
         terms: LossTerms = self.loss(self.network(images, noise), targets)
         return terms.total
 
+    @override
     def noise(self, images: int, std: float, generator: torch.Generator) -> GateNoise | None:
         return GateNoise.draw(images, self.network.layout.gates, std=std, generator=generator)
 
@@ -136,7 +141,7 @@ class PhaseRun:
             False if the step budget ended first.
         """
         objective.to(self.accelerator.device)
-        objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stub
+        objective.to(memory_format=torch.channels_last)
         state = _PhaseState(objective, self.phase)
         found = load_checkpoint(self.checkpoint, self.fingerprint)
         if found is not None:
@@ -147,11 +152,10 @@ class PhaseRun:
             objective.load_state_dict(state.result.state_dict())
         return finished
 
-    def _descend(
-        self, state: _PhaseState, after_epoch: Callable[[int, Objective], None]
-    ) -> bool:
+    def _descend(self, state: _PhaseState, after_epoch: Callable[[int, Objective], None]) -> bool:
         model = self.accelerator.prepare_model(state.objective)
-        model = torch.compile(model) if self.compiled else model
+        if self.compiled:
+            model = cast("nn.Module", torch.compile(model))
         loader = self.accelerator.prepare_data_loader(
             training_loader(self.batches, workers=self.workers)
         )
@@ -161,7 +165,12 @@ class PhaseRun:
         batch = order.batch_size * self.accelerator.num_processes
         total = self.phase.epochs * per_epoch
         saved = time.monotonic()
-        with Progress.shown(self.title, total * batch, done=state.step * batch) as progress:
+        with Progress.shown(
+            self.title,
+            total * batch,
+            done=state.step * batch,
+            quiet=not self.accelerator.is_main_process,
+        ) as progress:
             for epoch in range(state.step // per_epoch, self.phase.epochs):
                 skipped = state.step - epoch * per_epoch
                 order.move_to(epoch, skipped * self.accelerator.num_processes)
@@ -188,6 +197,7 @@ class PhaseRun:
                 pixels, scale_factor=_SMALL_SIDE, mode="bilinear", antialias=True
             )
         pixels = pixels.contiguous(memory_format=torch.channels_last)
+        torch.manual_seed(self._generator(state, 3).initial_seed())  # dropout, where there is any
         loss = model(pixels, targets, self._noise(state, len(targets), progress))
         self.accelerator.backward(loss)
         state.optimiser.step()
@@ -198,9 +208,11 @@ class PhaseRun:
     def _noise(self, state: _PhaseState, images: int, progress: float) -> GateNoise | None:
         ramp = self.phase.noise_ramp
         std = min(1.0, progress / ramp) if ramp else 1.0
-        generator = seeded(self.seed, state.step, self.accelerator.process_index, 2)
-        noise = state.objective.noise(images, std, generator)
+        noise = state.objective.noise(images, std, self._generator(state, 2))
         return noise if noise is None else noise.to(self.accelerator.device)
+
+    def _generator(self, state: _PhaseState, purpose: int) -> torch.Generator:
+        return seeded(self.seed, state.step, self.accelerator.process_index, purpose)
 
     def _save(self, state: _PhaseState) -> None:
         if self.accelerator.is_main_process:
@@ -224,14 +236,14 @@ class _PhaseState:
         if phase.average_decay:
             self._average = AveragedModel(
                 objective,
-                multi_avg_fn=get_ema_multi_avg_fn(phase.average_decay),
+                multi_avg_fn=get_ema_multi_avg_fn(phase.average_decay),  # type: ignore[no-untyped-call]  # torch leaves it untyped
                 use_buffers=True,
             )
 
     @property
     def result(self) -> Objective:
         """The objective as it would be kept now: averaged where the phase averages."""
-        return self.objective if self._average is None else cast(Objective, self._average.module)
+        return self.objective if self._average is None else cast("Objective", self._average.module)
 
     def advance(self) -> None:
         """Count a step and let the average follow."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 
 from torch import nn
@@ -44,6 +45,27 @@ class Backbone(StrEnum):
         return not self.startswith("cifar-") or "vgg" in self
 
 
+def _googlenet(num_classes: int) -> nn.Module:
+    network: nn.Module = models.googlenet(
+        num_classes=num_classes, aux_logits=False, init_weights=True
+    )
+    return network
+
+
+_BUILDERS: dict[Backbone, Callable[[int], nn.Module]] = {
+    Backbone.CIFAR_RESNET20: resnet20,
+    Backbone.CIFAR_RESNET56: resnet56,
+    Backbone.CIFAR_VGG19_BN: cifar_vgg19_bn,
+    Backbone.CIFAR_GOOGLENET: cifar_googlenet,
+    Backbone.RESNET18: lambda classes: models.resnet18(num_classes=classes),
+    Backbone.RESNET34: lambda classes: models.resnet34(num_classes=classes),
+    Backbone.RESNET50: lambda classes: models.resnet50(num_classes=classes),
+    Backbone.VGG16: lambda classes: models.vgg16(num_classes=classes),
+    Backbone.VGG16_BN: lambda classes: models.vgg16_bn(num_classes=classes),
+    Backbone.GOOGLENET: _googlenet,
+}
+
+
 def build_backbone(name: Backbone, num_classes: int) -> nn.Module:
     """A backbone with fresh weights.
 
@@ -51,24 +73,4 @@ def build_backbone(name: Backbone, num_classes: int) -> nn.Module:
         name: Which backbone.
         num_classes: Number of classes, K.
     """
-    match name:
-        case Backbone.CIFAR_RESNET20:
-            return resnet20(num_classes)
-        case Backbone.CIFAR_RESNET56:
-            return resnet56(num_classes)
-        case Backbone.CIFAR_VGG19_BN:
-            return cifar_vgg19_bn(num_classes)
-        case Backbone.CIFAR_GOOGLENET:
-            return cifar_googlenet(num_classes)
-        case Backbone.RESNET18:
-            return models.resnet18(num_classes=num_classes)
-        case Backbone.RESNET34:
-            return models.resnet34(num_classes=num_classes)
-        case Backbone.RESNET50:
-            return models.resnet50(num_classes=num_classes)
-        case Backbone.VGG16:
-            return models.vgg16(num_classes=num_classes)
-        case Backbone.VGG16_BN:
-            return models.vgg16_bn(num_classes=num_classes)
-        case Backbone.GOOGLENET:
-            return models.googlenet(num_classes=num_classes, aux_logits=False, init_weights=True)
+    return _BUILDERS[name](num_classes)

@@ -1,0 +1,86 @@
+import math
+
+import pytest
+
+from detector.decoupling import Backbone, GatesToOutput, LossWeights, OutputToGates
+from detector.decoupling.recipes import Cosine, Crop, Preset, Steps, recipe_of
+
+# The published training settings: backbone, batch, learning rate, epochs, epochs at which the rate
+# falls, lambda_k, lambda_m, lambda_s, R, direction of the divergence.
+PUBLISHED = {
+    Preset.RESNET56_CIFAR10: (
+        Backbone.CIFAR_RESNET56, 128, 0.1, 200, (100, 150), 1, 0.01, 1.5e-4, 0, OutputToGates,
+    ),
+    Preset.VGG_CIFAR10: (
+        Backbone.CIFAR_VGG19_BN, 128, 0.1, 200, (100, 150), 1, 0.04, 2e-4, 0, GatesToOutput,
+    ),
+    Preset.GOOGLENET_CIFAR10: (
+        Backbone.CIFAR_GOOGLENET, 128, 0.1, 200, (100, 150), 1, 0.006, 5e-5, 0, OutputToGates,
+    ),
+    Preset.RESNET18_IMAGENET: (
+        Backbone.RESNET18, 256, 0.01, 120, (30, 60, 90), 1, 0.005, 0.01, 0.6, OutputToGates,
+    ),
+    Preset.VGG16_IMAGENET: (
+        Backbone.VGG16, 64, 0.01, 120, (30, 60, 90), 1, 0.01, 0.01, 0.5, GatesToOutput,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("preset", PUBLISHED)
+def test_preset_is_the_published_recipe(preset):
+    backbone, batch, rate, epochs, falls, align, inform, sparse, share, direction = PUBLISHED[
+        preset
+    ]
+    recipe = recipe_of(preset)
+    phase = recipe.decoupled
+    assert (recipe.backbone, recipe.batch_size) == (backbone, batch)
+    assert (phase.epochs, phase.learning_rate, phase.weight_decay) == (epochs, rate, 1e-4)
+    assert phase.schedule == Steps(milestones=tuple(fall / epochs for fall in falls))
+    assert recipe.weights == LossWeights(
+        alignment=align, information=inform, sparsity=sparse, open_share=share
+    )
+    assert recipe.alignment == direction()
+    assert recipe.crop is (Crop.RESIZED if backbone in {"resnet18", "vgg16"} else Crop.PAD_4)
+    assert (phase.nesterov, phase.average_decay, phase.noise_ramp, phase.small_share) == (
+        False, 0, 0, 0,
+    )  # fmt: skip
+
+
+def test_every_preset_but_the_short_one_is_published():
+    assert set(Preset) - set(PUBLISHED) == {Preset.RESNET20_CIFAR10}
+
+
+@pytest.mark.parametrize("preset", Preset)
+def test_a_recipe_reads_the_same_in_every_process(preset):
+    recipe, again = recipe_of(preset), recipe_of(preset)
+    assert recipe == again
+    assert repr(recipe) == repr(again)
+    assert " at 0x" not in repr(recipe)
+
+
+@pytest.mark.parametrize("preset", Preset)
+def test_a_recipe_is_shortened_only_where_it_is_asked_to(preset):
+    recipe = recipe_of(preset)
+    assert recipe.shortened(plain_epochs=None, decoupled_epochs=None) == recipe
+    short = recipe.shortened(plain_epochs=2, decoupled_epochs=None)
+    assert (short.plain.epochs, short.decoupled) == (2, recipe.decoupled)
+    short = recipe.shortened(plain_epochs=None, decoupled_epochs=3)
+    assert (short.plain, short.decoupled.epochs) == (recipe.plain, 3)
+
+
+def test_steps_divide_the_rate_by_ten_at_each_milestone():
+    schedule = Steps(milestones=(0.5, 0.75))
+    assert [schedule(progress) for progress in (0, 0.499, 0.5, 0.75)] == pytest.approx(
+        [1, 1, 0.1, 0.01]
+    )
+
+
+def test_a_cosine_rises_and_falls_to_zero_and_never_leaves_its_range():
+    schedule = Cosine(warmup=0.1)
+    rates = [schedule(step / 1000) for step in range(1000)]
+    assert rates[:101] == sorted(rates[:101])
+    assert rates[100:] == sorted(rates[100:], reverse=True)
+    assert max(rates) == pytest.approx(1)
+    assert min(rates) > 0
+    assert rates[-1] < 1e-4
+    assert schedule(0.55) == pytest.approx(0.5 * (1 + math.cos(math.pi / 2)))

@@ -1,0 +1,22 @@
+import json
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+from detector.jobs.provenance import provenance
+
+
+def test_provenance_is_json_with_the_facts_command_time_and_versions(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/some/where/offpath", "train", "--data", "a file.npz"])
+    found = json.loads(json.dumps(provenance(seed=3)))
+    assert found["seed"] == 3
+    assert found["command"] == "offpath train --data 'a file.npz'"
+    assert found["versions"]["torch"] == version("torch")
+    created = datetime.fromisoformat(found["created"])
+    assert created.tzinfo == UTC
+    assert 0 <= (datetime.now(UTC) - created).total_seconds() < 60
+
+
+def test_a_package_that_is_not_installed_is_left_out(monkeypatch):
+    monkeypatch.setattr("detector.jobs.provenance._PACKAGES", ("torch", "no-such-package"))
+    assert set(provenance()["versions"]) == {"python", "torch"}

@@ -1,0 +1,110 @@
+import errno
+import os
+import subprocess
+import sys
+
+import pytest
+
+from detector.errors import StorageError
+from detector.storage import atomic_path
+
+
+def test_what_was_written_takes_its_place(tmp_path):
+    path = tmp_path / "new" / "folder" / "file"
+    with atomic_path(path) as temporary:
+        temporary.write_text("whole")
+        assert not path.exists()
+    assert path.read_text() == "whole"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_what_was_there_is_replaced_only_at_the_end(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("old")
+    with atomic_path(path) as temporary:
+        temporary.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_exception_keeps_what_was_there_and_leaves_no_rest(tmp_path, error):
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def write_half():
+        with atomic_path(path) as temporary:
+            temporary.write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        write_half()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_full_disk_keeps_what_was_there_and_says_what_to_do(tmp_path, monkeypatch, call):
+    def full(*_args, **_kwargs):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path = tmp_path / "file"
+    path.write_text("old")
+    monkeypatch.setattr(os, call, full)
+    with (
+        pytest.raises(StorageError, match=r"No space left on device.*Free some space"),
+        atomic_path(path) as temporary,
+    ):
+        temporary.write_text("new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_is_a_file_is_reported_as_such(tmp_path):
+    (tmp_path / "file").write_text("old")
+    with pytest.raises(StorageError, match="should be writable"), atomic_path(tmp_path / "file/x"):
+        pytest.fail("nothing can be written here")
+    assert (tmp_path / "file").read_text() == "old"
+
+
+_WRITE_BEYOND_THE_LIMIT = """
+import resource, sys, torch
+from pathlib import Path
+from torch import nn
+from detector.decoupling import Backbone
+from detector.errors import StorageError
+from detector.jobs.checkpoint import Checkpoint, save_checkpoint
+from detector.preprocessing import CIFAR10_PREPROCESSING
+from detector.weights import NetworkInfo, save_weights
+
+info = NetworkInfo(backbone=Backbone.CIFAR_RESNET20, class_names=("a",),
+                   preprocessing=CIFAR10_PREPROCESSING)
+layer = nn.Linear(200, 200)
+writers = {
+    "checkpoint": lambda p: save_checkpoint(
+        p, Checkpoint(step=1, fingerprint="", states=layer.state_dict())),
+    "weights": lambda p: save_weights(p, layer, info),
+}
+resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
+for name, write in writers.items():
+    try:
+        write(Path(sys.argv[1]) / name)
+    except StorageError as error:
+        print(error)
+"""
+
+
+def test_checkpoints_and_weights_that_may_not_grow_keep_the_files_before(tmp_path):
+    """The real thing, not a double: both libraries have errors of their own for a failed write."""
+    names = ["checkpoint", "weights"]
+    for name in names:
+        (tmp_path / name).write_text("old")
+    done = subprocess.run(
+        [sys.executable, "-c", _WRITE_BEYOND_THE_LIMIT, tmp_path],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.count("File too large") == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    assert {path.read_text() for path in tmp_path.iterdir()} == {"old"}
