@@ -1,0 +1,169 @@
+"""Attacks by name, as commands, tables and reports write them."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from detector.attacks.base import Attack
+from detector.attacks.gradient_sign import ApgdCe, Bim, Fgsm, Pgd
+from detector.attacks.minimum_norm import CwL2, DeepFool
+from detector.attacks.noise import GaussianNoise, SignNoise, UniformNoise
+from detector.errors import InvalidInputError
+
+__all__ = ["AttackName", "AttackSpec", "attack_class"]
+
+_NUMBER = re.compile(
+    r"(?P<value>\d{1,9}(?:\.\d{0,18})?(?:e-?\d{1,2})?)(?:/(?P<divisor>\d{1,9}))?", re.ASCII
+)
+_FIELD = "attack"
+
+
+class AttackName(StrEnum):
+    """An attack, or noise of an attack's norm, by name."""
+
+    FGSM = "fgsm"
+    BIM = "bim"
+    PGD = "pgd"
+    APGD_CE = "apgd-ce"
+    CW_L2 = "cw-l2"
+    DEEPFOOL = "deepfool"
+    GAUSSIAN_NOISE = "noise-gaussian"
+    UNIFORM_NOISE = "noise-uniform"
+    SIGN_NOISE = "noise-sign"
+
+
+def attack_class(name: AttackName) -> type[Attack]:  # noqa: PLR0911 - one return for each name
+    """The class of attacks that a name stands for."""
+    match name:
+        case AttackName.FGSM:
+            return Fgsm
+        case AttackName.BIM:
+            return Bim
+        case AttackName.PGD:
+            return Pgd
+        case AttackName.APGD_CE:
+            return ApgdCe
+        case AttackName.CW_L2:
+            return CwL2
+        case AttackName.DEEPFOOL:
+            return DeepFool
+        case AttackName.GAUSSIAN_NOISE:
+            return GaussianNoise
+        case AttackName.UNIFORM_NOISE:
+            return UniformNoise
+        case AttackName.SIGN_NOISE:
+            return SignNoise
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AttackSpec:
+    """An attack with its options, checked when it is made.
+
+    Args:
+        name: Which attack.
+        options: Name and value of each option that is given, in any order; they are kept in the
+            order of the attack's own arguments, without those that have their default value.
+
+    Raises:
+        InvalidInputError: If the attack has no such option, lacks one, or refuses its value.
+    """
+
+    name: AttackName
+    options: tuple[tuple[str, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        known = dataclasses.fields(attack_class(self.name))  # type: ignore[arg-type]  # each is a dataclass
+        names = [field.name for field in known]
+        given = dict(self.options)
+        unknown = [name for name in given if name not in names]
+        if unknown or len(given) != len(self.options):
+            raise InvalidInputError(
+                f"{self.name} should have options among {', '.join(names)}, each once. "
+                f"Found {', '.join(name for name, _ in self.options)}.",
+                field=_FIELD,
+            )
+        if "epsilon" in names and "epsilon" not in given:
+            raise InvalidInputError(
+                f"{self.name} should have an epsilon. Found none. Write {self.name}:8/255.",
+                field=_FIELD,
+            )
+        for field in known:
+            if field.name in given and field.type == "int":
+                given[field.name] = self._whole(field.name, given[field.name])
+        kept = ((f.name, given[f.name]) for f in known if given.get(f.name, f.default) != f.default)
+        object.__setattr__(self, "options", tuple(kept))
+        self.build()
+
+    @classmethod
+    def parse(cls, text: str) -> AttackSpec:
+        """Read a spec such as ``pgd:8/255``, ``pgd:eps=8/255,steps=20`` or ``cw-l2``.
+
+        Args:
+            text: The attack's name and, behind a colon, its options separated by commas. A value
+                without a name is the epsilon; ``eps`` is short for it.
+
+        Raises:
+            InvalidInputError: If the text does not read so.
+        """
+        name, _, rest = text.strip().partition(":")
+        try:
+            attack = AttackName(name.strip().lower())
+        except ValueError:
+            raise InvalidInputError(
+                f"An attack should be one of {', '.join(AttackName)}. Found {name!r}.",
+                field=_FIELD,
+            ) from None
+        parts = [part.strip() for part in rest.split(",")] if rest.strip() else []
+        return cls(name=attack, options=tuple(_option(part, text) for part in parts))
+
+    @property
+    def epsilon(self) -> float | None:
+        """Radius in [0, 1] pixel scale; None for attacks that have none."""
+        return dict(self.options).get("epsilon")
+
+    @property
+    def label(self) -> str:
+        """The shortest text from which `parse` makes this spec."""
+        parts = [
+            _epsilon_text(value) if name == "epsilon" else f"{name}={value:.12g}"
+            for name, value in self.options
+        ]
+        return f"{self.name}:{','.join(parts)}" if parts else str(self.name)
+
+    def build(self) -> Attack:
+        """The attack itself."""
+        return attack_class(self.name)(**dict(self.options))
+
+    def _whole(self, name: str, value: float) -> int:
+        if value != int(value):
+            raise InvalidInputError(
+                f"{name} of {self.name} should be a whole number. Found {value:g}.", field=_FIELD
+            )
+        return int(value)
+
+
+def _option(part: str, text: str) -> tuple[str, float]:
+    name, equals, number = part.partition("=")
+    if not equals:
+        name, number = "epsilon", part
+    name = name.strip().replace("-", "_")
+    match = _NUMBER.fullmatch(number.strip())
+    divisor = int(match["divisor"] or 1) if match else 0
+    if match is None or not divisor:
+        raise InvalidInputError(
+            f"Options of an attack should be numbers, as in pgd:eps=8/255,steps=20. "
+            f"Found {part!r} in {text!r}.",
+            field=_FIELD,
+        )
+    return "epsilon" if name == "eps" else name, float(match["value"]) / divisor
+
+
+def _epsilon_text(epsilon: float) -> str:
+    steps = epsilon * 255
+    if math.isclose(steps, round(steps), rel_tol=0, abs_tol=1e-9) and round(steps) > 0:
+        return f"{round(steps)}/255"
+    return f"{epsilon:.12g}"

@@ -1,0 +1,14 @@
+"""Bundles: a network, a fitted detector and their calibration, in one folder without any code."""
+
+from detector.bundle.bundle import DEFAULT_BUNDLE, MODEL_CARD, Bundle, load_bundle, save_bundle
+from detector.bundle.manifest import SCHEMA_VERSION, BundleManifest
+
+__all__ = [
+    "DEFAULT_BUNDLE",
+    "MODEL_CARD",
+    "SCHEMA_VERSION",
+    "Bundle",
+    "BundleManifest",
+    "load_bundle",
+    "save_bundle",
+]

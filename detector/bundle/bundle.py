@@ -1,0 +1,232 @@
+"""Saves and loads bundles: everything that serving needs, in one folder without any code."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from detector.bundle.golden import check_golden, make_golden
+from detector.bundle.manifest import MANIFEST, BundleManifest
+from detector.conformal import ConformalTable
+from detector.errors import BundleMissingError, BundleTamperedError, StorageError
+from detector.pipeline import Pipeline
+from detector.scoring import Suspicion
+from detector.weights import NetworkInfo, build_network, save_weights
+
+__all__ = ["DEFAULT_BUNDLE", "MODEL_CARD", "Bundle", "load_bundle", "save_bundle"]
+
+DEFAULT_BUNDLE = Path(__file__).parent.parent / "default_bundle"
+"""The bundle that comes with the package."""
+
+MODEL_CARD = "MODEL_CARD.md"
+"""For people: nothing reads it, no digest covers it, and it may be written later."""
+
+_NETWORK = "network.safetensors"
+_DETECTOR = "detector.safetensors"
+_GOLDEN = "golden.safetensors"
+_FILES = (_NETWORK, _DETECTOR, _GOLDEN)
+_CONFORMAL = ("conformal.scores", "conformal.predicted")
+_SUSPICION = "suspicion."
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bundle:
+    """A bundle that was loaded.
+
+    Args:
+        pipeline: Ready to look at images.
+        manifest: What the bundle is.
+    """
+
+    pipeline: Pipeline
+    manifest: BundleManifest
+
+
+def save_bundle(
+    folder: Path,
+    pipeline: Pipeline,
+    info: NetworkInfo,
+    *,
+    provenance: dict[str, Any],
+    model_card: str | None = None,
+) -> BundleManifest:
+    """Write a bundle, whole or not at all.
+
+    Args:
+        folder: Where to; a bundle that is there is replaced.
+        pipeline: What to save.
+        info: What its network is.
+        provenance: How it was calibrated, with the time under ``created``.
+        model_card: Text of the model card, if it is known already.
+
+    Returns:
+        The manifest as it was written.
+
+    Raises:
+        StorageError: If it cannot be written, or the folder holds something else than a bundle.
+    """
+    _check_replaceable(folder)
+    temporary = folder.absolute().with_name(f".{folder.absolute().name}.{os.getpid()}.part")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        manifest = _write(temporary, pipeline, info, provenance)
+        if model_card is not None:
+            (temporary / MODEL_CARD).write_text(model_card, encoding="utf-8")
+        for path in temporary.iterdir():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        _replace(temporary, folder.absolute())
+    except OSError as error:
+        raise StorageError(
+            f"{folder} should be writable. Found: {error.strerror or error}. "
+            "Free some space or choose another folder; what was there before is kept."
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return manifest
+
+
+def load_bundle(path: Path | None = None, *, device: torch.device | str = "cpu") -> Bundle:
+    """Load a bundle, check that it is as it was written, and let it test itself.
+
+    Args:
+        path: Folder of the bundle; by default the one that comes with the package.
+        device: Where to compute.
+
+    Raises:
+        BundleMissingError: If the folder or one of its files is not there.
+        BundleTamperedError: If a file is not as it was written.
+        BundleSchemaError: If another version wrote it.
+        BundleError: If the self-test fails on this machine.
+    """
+    folder = DEFAULT_BUNDLE if path is None else path
+    manifest = BundleManifest.read(folder)
+    tensors = {name: _read(folder / name, manifest.files.get(name)) for name in _FILES}
+    try:
+        pipeline = _assemble(manifest, tensors, device)
+        check_golden(pipeline, tensors[_GOLDEN])
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise BundleTamperedError(
+            f"{folder} should hold a network and a detector as its manifest describes them. "
+            f"Found others: {error}. Calibrate the bundle again."
+        ) from error
+    return Bundle(pipeline=pipeline, manifest=manifest)
+
+
+def _write(
+    folder: Path, pipeline: Pipeline, info: NetworkInfo, provenance: dict[str, Any]
+) -> BundleManifest:
+    save_weights(folder / _NETWORK, pipeline.network, info)
+    state = pipeline.suspicion.state_dict()
+    detector = {f"{_SUSPICION}{name}": tensor for name, tensor in state.items()}
+    table = pipeline.conformal
+    detector.update(zip(_CONFORMAL, (table.scores, table.predicted), strict=True))
+    for name, tensors in ((_DETECTOR, detector), (_GOLDEN, make_golden(pipeline))):
+        kept = {key: tensor.cpu().contiguous() for key, tensor in tensors.items()}
+        (folder / name).write_bytes(save(kept))
+    manifest = BundleManifest.sealed(
+        created=str(provenance.get("created", "")),
+        backbone=info.backbone,
+        class_names=pipeline.class_names,
+        preprocessing=pipeline.preprocessing,
+        layout=pipeline.layout,
+        alpha=pipeline.alpha,
+        promise=table.promise,
+        calibration_counts=pipeline.calibration_counts,
+        provenance={"training": info.provenance, "calibration": provenance},
+        files={name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in _FILES},
+    )
+    manifest.write(folder)
+    return manifest
+
+
+def _read(path: Path, digest: str | None) -> dict[str, Tensor]:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BundleMissingError(
+            f"{path} should be a file of the bundle. Found none that can be read "
+            f"({error.strerror}). Copy the whole bundle again from where it was made."
+        ) from error
+    found = hashlib.sha256(data).hexdigest()
+    if found != digest:
+        raise BundleTamperedError(
+            f"{path} should have the SHA-256 {digest}, which its manifest gives. Found {found} "
+            f"({len(data)} bytes). Copy the bundle again from where it was made."
+        )
+    try:
+        return load(data)
+    except SafetensorError as error:
+        raise BundleTamperedError(
+            f"{path} should be a safetensors file. Found: {error}. Calibrate the bundle again."
+        ) from error
+
+
+def _assemble(
+    manifest: BundleManifest, tensors: dict[str, dict[str, Tensor]], device: torch.device | str
+) -> Pipeline:
+    classes = len(manifest.class_names)
+    info = NetworkInfo(
+        backbone=manifest.backbone,
+        class_names=manifest.class_names,
+        preprocessing=manifest.preprocessing,
+    )
+    network = build_network(info)
+    network.load_state_dict(tensors[_NETWORK])
+    detector = tensors[_DETECTOR]
+    state = {
+        name.removeprefix(_SUSPICION): tensor
+        for name, tensor in detector.items()
+        if name.startswith(_SUSPICION)
+    }
+    scores, predicted = (detector[name] for name in _CONFORMAL)
+    return Pipeline(
+        network=network,
+        suspicion=Suspicion.from_state(manifest.layout, classes, state),
+        conformal=ConformalTable(scores, predicted, classes, promise=manifest.promise),
+        preprocessing=manifest.preprocessing,
+        class_names=manifest.class_names,
+        alpha=manifest.alpha,
+        device=device,
+    )
+
+
+def _check_replaceable(folder: Path) -> None:
+    """Refuse to replace a folder of anything else."""
+    known = {MANIFEST, MODEL_CARD, *_FILES}
+    try:
+        found = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    except OSError as error:
+        raise StorageError(
+            f"{folder} should be a folder. Found: {error.strerror}. Choose another."
+        ) from error
+    strange = sorted(found - known)
+    if strange:
+        raise StorageError(
+            f"{folder} should be new, empty or a bundle. Found {', '.join(strange[:3])} in it. "
+            "Choose another folder."
+        )
+
+
+def _replace(new: Path, folder: Path) -> None:
+    """Put a folder in the place of another; the old one comes back if that fails."""
+    old = new.with_suffix(".old")
+    if folder.exists():
+        folder.rename(old)
+    try:
+        new.rename(folder)
+    except OSError:
+        if old.exists():
+            old.rename(folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)

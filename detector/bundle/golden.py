@@ -1,0 +1,83 @@
+"""Images with their expected outcome, so that a bundle can test itself where it is loaded."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from detector.errors import BundleError
+from detector.pipeline import Findings, Pipeline
+
+__all__ = ["check_golden", "make_golden"]
+
+_KEPT = 4
+_CANDIDATES = 64
+_NEAR_ZERO = 1e-3
+"""Gate logits this near to zero may fall on either side on another processor."""
+_TOLERANCE = 1e-2
+"""Of class logits and scores. Rounding moves them by 1e-5, reduced precision by about .1."""
+
+
+def make_golden(pipeline: Pipeline) -> dict[str, Tensor]:
+    """Artificial images and what the pipeline finds about them.
+
+    Of many smooth random images those are kept whose gates are least undecided: there, other
+    processors come to the same path.
+
+    Args:
+        pipeline: The pipeline, on the device that it was calibrated on.
+    """
+    side = pipeline.preprocessing
+    noise = torch.rand(_CANDIDATES, 3, 8, 8, generator=torch.Generator().manual_seed(20200823))
+    smooth = functional.interpolate(noise, size=(side.height, side.width), mode="bilinear")
+    images = (smooth * 255).round().to(torch.uint8)
+    found = pipeline.analyse(images)
+    rows = found.path.logits.abs().amin(dim=1).topk(_KEPT).indices
+    return {
+        "images": images[rows].contiguous(),
+        "bits": found.path.bits[rows],
+        "gate_logits": found.path.logits[rows],
+        "class_logits": found.class_logits[rows],
+        "scores": found.scores[rows],
+    }
+
+
+def check_golden(pipeline: Pipeline, golden: dict[str, Tensor]) -> None:
+    """Run the pipeline on the golden images and compare.
+
+    Args:
+        pipeline: The pipeline as it was loaded.
+        golden: What `make_golden` gave when the bundle was made.
+
+    Raises:
+        BundleError: If the pipeline finds something else.
+        KeyError: If a tensor is missing.
+    """
+    found = pipeline.analyse(golden["images"])
+    wrong = [
+        name
+        for name, agrees in (
+            ("gates", _same_bits(found, golden)),
+            ("class logits", _close(found.class_logits, golden["class_logits"])),
+            ("scores", _close(found.scores, golden["scores"])),
+        )
+        if not agrees
+    ]
+    if wrong:
+        raise BundleError(
+            "The self-test of the bundle should give the results that were stored with it. "
+            f"Found other {', '.join(wrong)} on {pipeline.device}. Turn off reduced precision and "
+            "autocast, or calibrate the bundle on this kind of machine."
+        )
+
+
+def _same_bits(found: Findings, golden: dict[str, Tensor]) -> bool:
+    decided = golden["gate_logits"].abs() > _NEAR_ZERO
+    return torch.equal(found.path.bits & decided, golden["bits"] & decided)
+
+
+def _close(found: Tensor, expected: Tensor) -> bool:
+    """Whether most images agree: one that stands at the edge of a tree's split may not."""
+    near = torch.isclose(found, expected, rtol=0.1 * _TOLERANCE, atol=_TOLERANCE, equal_nan=True)
+    return float(near.float().mean()) > 0.5

@@ -1,0 +1,139 @@
+"""What the detector's classifier learns from: features of clean, noisy and attacked fit images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+import torch
+from torch import Tensor
+
+from detector.attacks import AttackSpec, attack_class
+from detector.errors import CalibrationError
+from detector.path_table import CLEAN, PathTable, SplitName
+from detector.scoring import PathFeatures, SuspicionFeatures
+
+__all__ = ["FitRows", "Kind", "read_fit_rows"]
+
+
+class Kind(Enum):
+    """What was done to the images of a part."""
+
+    CLEAN = "clean"
+    NOISE = "noise"
+    ATTACK = "attack"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FitRows:
+    """Features of the fit images under everything that was done to them.
+
+    Args:
+        features: Float of shape (N, F).
+        image_ids: Which image each row is of, int64 of shape (N,).
+        parts: Index of what was done to it, int64 of shape (N,).
+        labels: Each part's label, as ``pgd:8/255`` or ``clean``.
+        kinds: Each part's kind.
+    """
+
+    features: Tensor
+    image_ids: Tensor
+    parts: Tensor
+    labels: tuple[str, ...]
+    kinds: tuple[Kind, ...]
+
+    @property
+    def attacked(self) -> Tensor:
+        """True for the rows that the classifier should recognise, bool of shape (N,)."""
+        return torch.tensor([kind is Kind.ATTACK for kind in self.kinds])[self.parts]
+
+    @property
+    def weights(self) -> Tensor:
+        """How much each row counts, with mean 1, shape (N,).
+
+        Clean and noisy images together count as much as all attacks do, the clean ones at least
+        half of that, and each attack as much as any other, however often it succeeded.
+        """
+        share = {Kind.CLEAN: 1.0, Kind.NOISE: 1.0, Kind.ATTACK: 1.0}
+        if Kind.NOISE in self.kinds:
+            share |= {Kind.CLEAN: 0.5, Kind.NOISE: 0.5}
+        counts = torch.bincount(self.parts, minlength=len(self.labels)).to(torch.float64)
+        present = {kind: self._present(kind, counts) for kind in Kind}
+        per_part = torch.tensor(
+            [share[kind] / max(present[kind], 1) for kind in self.kinds], dtype=torch.float64
+        )
+        weights = (per_part / counts.clamp(min=1))[self.parts]
+        return weights / weights.mean()
+
+    def __getitem__(self, rows: Tensor) -> FitRows:
+        """Some of the rows, by a mask."""
+        return FitRows(
+            features=self.features[rows],
+            image_ids=self.image_ids[rows],
+            parts=self.parts[rows],
+            labels=self.labels,
+            kinds=self.kinds,
+        )
+
+    def of(self, part: int) -> Tensor:
+        """Which rows are of one part, bool of shape (N,)."""
+        return self.parts == part
+
+    def _present(self, kind: Kind, counts: Tensor) -> int:
+        return sum(
+            found is kind and count > 0
+            for found, count in zip(self.kinds, counts.tolist(), strict=True)
+        )
+
+
+def read_fit_rows(table: PathTable, features: PathFeatures) -> FitRows:
+    """Features of all fit rows of a table; of attacked images only those that succeeded.
+
+    Args:
+        table: The path table.
+        features: Fitted features.
+
+    Raises:
+        CalibrationError: If no attack on fit images is there, or none succeeded.
+        DataError: If the table cannot be read.
+    """
+    labels = [part.attack for part in table.parts if part.split is SplitName.FIT]
+    kinds = [_kind(label) for label in labels]
+    found = [_read(table, features, label, kind) for label, kind in zip(labels, kinds, strict=True)]
+    succeeded = sum(
+        len(ids) for (_, ids), kind in zip(found, kinds, strict=True) if kind is Kind.ATTACK
+    )
+    if not succeeded:
+        raise CalibrationError(
+            f"{table.folder} should hold attacks on fit images that succeeded. "
+            f"Found {', '.join(labels)}, and no success among them. "
+            "Run `offpath extract` for the fit split with attacks such as pgd:8/255."
+        )
+    sizes = torch.tensor([len(ids) for _, ids in found])
+    return FitRows(
+        features=torch.cat([values for values, _ in found]),
+        image_ids=torch.cat([ids for _, ids in found]),
+        parts=torch.repeat_interleave(torch.arange(len(labels)), sizes),
+        labels=tuple(labels),
+        kinds=tuple(kinds),
+    )
+
+
+def _kind(label: str) -> Kind:
+    if label == CLEAN:
+        return Kind.CLEAN
+    attack = attack_class(AttackSpec.parse(label).name)
+    return Kind.ATTACK if attack.follows_gradient else Kind.NOISE
+
+
+def _read(
+    table: PathTable, features: PathFeatures, label: str, kind: Kind
+) -> tuple[Tensor, Tensor]:
+    """Features and image ids of one part."""
+    values, ids = [torch.empty(0, len(features.names))], [torch.empty(0, dtype=torch.int64)]
+    for rows in table.batches(SplitName.FIT, label):
+        found: SuspicionFeatures = features(rows.path, rows.class_logits, rows.predictions)
+        kept = rows.success if kind is Kind.ATTACK else torch.ones(len(rows), dtype=torch.bool)
+        values.append(found.values[kept])
+        ids.append(rows.image_ids[kept])
+    return torch.cat(values), torch.cat(ids)

@@ -1,0 +1,28 @@
+"""The path table: what a network did with clean and attacked images, in Parquet shards.
+
+A table is a folder. Its ``table.json`` says what should be in it: for each part (one split under
+one attack) its number of rows. Each shard holds a fixed number of rows of one part, and its
+Parquet metadata says what it was made from, so that no shard is taken for another's.
+"""
+
+from detector.path_table.info import CLEAN, SCHEMA_VERSION, Part, SplitName, TableInfo
+from detector.path_table.reader import PathTable
+from detector.path_table.rows import ORIGINAL, PathRows, batch_from_rows, rows_from_batch
+from detector.path_table.shards import check_shard, read_shard, read_shard_info, write_shard
+
+__all__ = [
+    "CLEAN",
+    "ORIGINAL",
+    "SCHEMA_VERSION",
+    "Part",
+    "PathRows",
+    "PathTable",
+    "SplitName",
+    "TableInfo",
+    "batch_from_rows",
+    "check_shard",
+    "read_shard",
+    "read_shard_info",
+    "rows_from_batch",
+    "write_shard",
+]

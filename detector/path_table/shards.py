@@ -1,0 +1,93 @@
+"""Shards of a path table: Parquet files that say what they were made from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from textwrap import shorten
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from detector.errors import DataError
+from detector.storage import atomic_path
+
+__all__ = ["check_shard", "read_shard", "read_shard_info", "write_shard"]
+
+_METADATA = b"offpath"
+
+
+def write_shard(path: Path, table: pa.Table, info: dict[str, Any]) -> None:
+    """Write one shard, whole or not at all; the same rows give the same bytes.
+
+    Args:
+        path: Where to.
+        table: Its rows.
+        info: What it was made from, as JSON values; `read_shard_info` gives it back.
+
+    Raises:
+        StorageError: If it cannot be written.
+    """
+    metadata = {_METADATA: json.dumps(info, sort_keys=True).encode()}
+    with atomic_path(path) as temporary:
+        pq.write_table(table.replace_schema_metadata(metadata), temporary, compression="zstd")
+
+
+def read_shard_info(path: Path) -> dict[str, Any]:
+    """What a shard was made from.
+
+    Raises:
+        DataError: If it is damaged or no shard of a path table.
+    """
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+        info: dict[str, Any] = json.loads(metadata[_METADATA])
+    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+        raise _damaged(path, error) from error
+    return info
+
+
+def check_shard(path: Path, found: dict[str, Any], expected: dict[str, Any]) -> None:
+    """Refuse a shard that was made from something else.
+
+    Args:
+        path: Where the shard lies.
+        found: What it was made from, see `read_shard_info`.
+        expected: What it should have been made from; facts that are not named do not matter.
+
+    Raises:
+        DataError: If one of the facts differs.
+    """
+    for name, value in json.loads(json.dumps(expected)).items():
+        if found.get(name) != value:
+            raise DataError(
+                f"{path} should have been made with {name} {_short(value)}. "
+                f"Found {_short(found.get(name))}. "
+                "Give another output folder, or delete the shards that are out of date."
+            )
+
+
+def read_shard(path: Path, batch_size: int) -> Iterator[pa.RecordBatch]:
+    """The rows of a shard, in order, a few at a time.
+
+    Raises:
+        DataError: If it is damaged.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            yield from file.iter_batches(batch_size)
+    except (OSError, pa.ArrowException) as error:
+        raise _damaged(path, error) from error
+
+
+def _short(value: Any) -> str:
+    return shorten(value if isinstance(value, str) else json.dumps(value), 100)
+
+
+def _damaged(path: Path, error: Exception) -> DataError:
+    return DataError(
+        f"{path} should be a whole shard of a path table. Found: {error}. "
+        "Delete it and run the same `offpath extract` again."
+    )

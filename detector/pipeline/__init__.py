@@ -1,0 +1,6 @@
+"""From images to verdicts: what the service calls."""
+
+from detector.pipeline.findings import Detection, Findings, LayerWeight, Verdict
+from detector.pipeline.pipeline import Pipeline
+
+__all__ = ["Detection", "Findings", "LayerWeight", "Pipeline", "Verdict"]

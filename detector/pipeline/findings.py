@@ -1,0 +1,89 @@
+"""What the pipeline says about images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from torch import Tensor
+
+from detector.paths import PathVectors
+
+__all__ = ["Detection", "Findings", "LayerWeight", "Verdict"]
+
+
+class Verdict(Enum):
+    """What Offpath says about one image."""
+
+    ON_PATH = "on path"
+    """Its path is one that clean images of its predicted class take."""
+    OFF_PATH = "off path"
+    """Its path is one that at most the budget's share of clean images take."""
+    ABSTAIN = "abstain"
+    """Nothing can be promised about it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LayerWeight:
+    """How much one layer adds to a path's distance from its class.
+
+    Args:
+        name: Name of the layer.
+        weight: Its share, in [0, 1]; the shares of all layers add up to 1.
+    """
+
+    name: str
+    weight: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Detection:
+    """What is said about one image.
+
+    Args:
+        predicted_class: Index of the predicted class.
+        label: Its name.
+        probability: The network's own probability of it, in [0, 1].
+        score: How suspicious the path is; higher is more suspicious.
+        p_value: Share of clean images of that class that are at least as suspicious, in (0, 1].
+        alpha: False-alarm budget that the verdict keeps.
+        verdict: The verdict.
+        reason: Why, in one sentence.
+        layers: The layers that weigh most, most first; none where the score is not finite.
+    """
+
+    predicted_class: int
+    label: str
+    probability: float
+    score: float
+    p_value: float
+    alpha: float
+    verdict: Verdict
+    reason: str
+    layers: tuple[LayerWeight, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Findings:
+    """What the pipeline found about a batch, in main memory.
+
+    Args:
+        class_logits: Unnormalised class scores, shape (B, K).
+        path: The paths.
+        predicted: Predicted classes, int64 of shape (B,).
+        probability: The network's own probability of them, shape (B,).
+        scores: Higher is more suspicious, float32 of shape (B,); NaN where not finite.
+        p_values: float64 of shape (B,); NaN where the score is not finite.
+        layer_weights: Share of each layer in the deviation, shape (B, L).
+    """
+
+    class_logits: Tensor
+    path: PathVectors
+    predicted: Tensor
+    probability: Tensor
+    scores: Tensor
+    p_values: Tensor
+    layer_weights: Tensor
+
+    def __len__(self) -> int:
+        return len(self.predicted)
