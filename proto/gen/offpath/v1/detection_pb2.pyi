@@ -1,0 +1,161 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Verdict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    VERDICT_UNSPECIFIED: _ClassVar[Verdict]
+    VERDICT_ON_PATH: _ClassVar[Verdict]
+    VERDICT_OFF_PATH: _ClassVar[Verdict]
+    VERDICT_ABSTAIN: _ClassVar[Verdict]
+VERDICT_UNSPECIFIED: Verdict
+VERDICT_ON_PATH: Verdict
+VERDICT_OFF_PATH: Verdict
+VERDICT_ABSTAIN: Verdict
+
+class DetectRequest(_message.Message):
+    __slots__ = ("images", "alpha", "include_path", "include_layers")
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    ALPHA_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_PATH_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_LAYERS_FIELD_NUMBER: _ClassVar[int]
+    images: _containers.RepeatedCompositeFieldContainer[Image]
+    alpha: float
+    include_path: bool
+    include_layers: bool
+    def __init__(self, images: _Optional[_Iterable[_Union[Image, _Mapping]]] = ..., alpha: _Optional[float] = ..., include_path: _Optional[bool] = ..., include_layers: _Optional[bool] = ...) -> None: ...
+
+class Image(_message.Message):
+    __slots__ = ("encoded", "raw")
+    ENCODED_FIELD_NUMBER: _ClassVar[int]
+    RAW_FIELD_NUMBER: _ClassVar[int]
+    encoded: bytes
+    raw: RawTensor
+    def __init__(self, encoded: _Optional[bytes] = ..., raw: _Optional[_Union[RawTensor, _Mapping]] = ...) -> None: ...
+
+class RawTensor(_message.Message):
+    __slots__ = ("data", "height", "width", "channels")
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    CHANNELS_FIELD_NUMBER: _ClassVar[int]
+    data: bytes
+    height: int
+    width: int
+    channels: int
+    def __init__(self, data: _Optional[bytes] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., channels: _Optional[int] = ...) -> None: ...
+
+class DetectResponse(_message.Message):
+    __slots__ = ("detections", "request_id", "bundle_digest")
+    DETECTIONS_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    detections: _containers.RepeatedCompositeFieldContainer[Detection]
+    request_id: str
+    bundle_digest: str
+    def __init__(self, detections: _Optional[_Iterable[_Union[Detection, _Mapping]]] = ..., request_id: _Optional[str] = ..., bundle_digest: _Optional[str] = ...) -> None: ...
+
+class Detection(_message.Message):
+    __slots__ = ("predicted_class", "label", "probability", "score", "p_value", "alpha", "verdict", "reason", "path", "layers")
+    PREDICTED_CLASS_FIELD_NUMBER: _ClassVar[int]
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    P_VALUE_FIELD_NUMBER: _ClassVar[int]
+    ALPHA_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    LAYERS_FIELD_NUMBER: _ClassVar[int]
+    predicted_class: int
+    label: str
+    probability: float
+    score: float
+    p_value: float
+    alpha: float
+    verdict: Verdict
+    reason: str
+    path: Path
+    layers: _containers.RepeatedCompositeFieldContainer[LayerWeight]
+    def __init__(self, predicted_class: _Optional[int] = ..., label: _Optional[str] = ..., probability: _Optional[float] = ..., score: _Optional[float] = ..., p_value: _Optional[float] = ..., alpha: _Optional[float] = ..., verdict: _Optional[_Union[Verdict, str]] = ..., reason: _Optional[str] = ..., path: _Optional[_Union[Path, _Mapping]] = ..., layers: _Optional[_Iterable[_Union[LayerWeight, _Mapping]]] = ...) -> None: ...
+
+class Path(_message.Message):
+    __slots__ = ("layers",)
+    LAYERS_FIELD_NUMBER: _ClassVar[int]
+    layers: _containers.RepeatedCompositeFieldContainer[LayerPath]
+    def __init__(self, layers: _Optional[_Iterable[_Union[LayerPath, _Mapping]]] = ...) -> None: ...
+
+class LayerPath(_message.Message):
+    __slots__ = ("name", "gates", "bits", "logits", "activations")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    GATES_FIELD_NUMBER: _ClassVar[int]
+    BITS_FIELD_NUMBER: _ClassVar[int]
+    LOGITS_FIELD_NUMBER: _ClassVar[int]
+    ACTIVATIONS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    gates: int
+    bits: bytes
+    logits: _containers.RepeatedScalarFieldContainer[float]
+    activations: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, name: _Optional[str] = ..., gates: _Optional[int] = ..., bits: _Optional[bytes] = ..., logits: _Optional[_Iterable[float]] = ..., activations: _Optional[_Iterable[float]] = ...) -> None: ...
+
+class LayerWeight(_message.Message):
+    __slots__ = ("name", "weight")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    weight: float
+    def __init__(self, name: _Optional[str] = ..., weight: _Optional[float] = ...) -> None: ...
+
+class GetBundleRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetBundleResponse(_message.Message):
+    __slots__ = ("digest", "schema_version", "created", "classes", "alpha", "smallest_alpha", "confidence", "guarantee", "backbone", "input_height", "input_width", "layers")
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    SCHEMA_VERSION_FIELD_NUMBER: _ClassVar[int]
+    CREATED_FIELD_NUMBER: _ClassVar[int]
+    CLASSES_FIELD_NUMBER: _ClassVar[int]
+    ALPHA_FIELD_NUMBER: _ClassVar[int]
+    SMALLEST_ALPHA_FIELD_NUMBER: _ClassVar[int]
+    CONFIDENCE_FIELD_NUMBER: _ClassVar[int]
+    GUARANTEE_FIELD_NUMBER: _ClassVar[int]
+    BACKBONE_FIELD_NUMBER: _ClassVar[int]
+    INPUT_HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    INPUT_WIDTH_FIELD_NUMBER: _ClassVar[int]
+    LAYERS_FIELD_NUMBER: _ClassVar[int]
+    digest: str
+    schema_version: int
+    created: str
+    classes: _containers.RepeatedCompositeFieldContainer[CalibratedClass]
+    alpha: float
+    smallest_alpha: float
+    confidence: float
+    guarantee: str
+    backbone: str
+    input_height: int
+    input_width: int
+    layers: _containers.RepeatedCompositeFieldContainer[GatedLayer]
+    def __init__(self, digest: _Optional[str] = ..., schema_version: _Optional[int] = ..., created: _Optional[str] = ..., classes: _Optional[_Iterable[_Union[CalibratedClass, _Mapping]]] = ..., alpha: _Optional[float] = ..., smallest_alpha: _Optional[float] = ..., confidence: _Optional[float] = ..., guarantee: _Optional[str] = ..., backbone: _Optional[str] = ..., input_height: _Optional[int] = ..., input_width: _Optional[int] = ..., layers: _Optional[_Iterable[_Union[GatedLayer, _Mapping]]] = ...) -> None: ...
+
+class CalibratedClass(_message.Message):
+    __slots__ = ("name", "calibration_images")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    CALIBRATION_IMAGES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    calibration_images: int
+    def __init__(self, name: _Optional[str] = ..., calibration_images: _Optional[int] = ...) -> None: ...
+
+class GatedLayer(_message.Message):
+    __slots__ = ("name", "gates")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    GATES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    gates: int
+    def __init__(self, name: _Optional[str] = ..., gates: _Optional[int] = ...) -> None: ...

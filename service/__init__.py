@@ -1,0 +1,1 @@
+"""Offpath as a service: the gRPC server, its clients and the command line."""

@@ -1,0 +1,103 @@
+"""Who may come in: a bound on what the process holds, in images and in bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
+
+from detector.errors import OffpathError
+
+__all__ = ["Admission", "DeadlineError", "DrainingError", "QueueFullError"]
+
+_LEAST_RETRY_S = 0.05
+
+
+class QueueFullError(OffpathError):
+    """The queue has no room.
+
+    Args:
+        message: What was full.
+        retry_after_s: When there is likely to be room, seconds from now.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class DrainingError(OffpathError):
+    """The server is shutting down and takes nothing new."""
+
+
+class DeadlineError(OffpathError):
+    """The caller's deadline passed, or would pass before its turn."""
+
+
+class Admission:
+    """Counts the requests that were let in and not yet answered, and lets no more in than fit.
+
+    gRPC's own limit on calls is not used: it counts calls instead of images, and it turns health
+    checks away as well, so that an overloaded server would be restarted.
+
+    Args:
+        max_images: Most images held at once.
+        max_bytes: Most bytes held at once.
+        changed: Told the number of images held, whenever it changes.
+    """
+
+    def __init__(self, *, max_images: int, max_bytes: int, changed: Callable[[int], None]) -> None:
+        self._max_images = max_images
+        self._max_bytes = max_bytes
+        self._changed = changed
+        self._bytes = 0
+        self._refusing = False
+        self.images = 0
+        self.idle = asyncio.Event()
+        self.idle.set()
+
+    def refuse_new(self) -> None:
+        """Let nobody in from now on."""
+        self._refusing = True
+
+    @contextlib.contextmanager
+    def hold(self, *, images: int, size_bytes: int, expected_wait_s: float) -> Iterator[None]:
+        """Hold room for a request while the context is open.
+
+        Args:
+            images: Number of its images.
+            size_bytes: What it holds in memory, bytes.
+            expected_wait_s: What a refused caller is told to wait, seconds.
+
+        Raises:
+            DrainingError: If the server is shutting down.
+            QueueFullError: If there is no room.
+        """
+        if self._refusing:
+            raise DrainingError(
+                "The server should be serving. Found it shutting down. Try another one."
+            )
+        for name, held, more, most in (
+            ("images", self.images, images, self._max_images),
+            ("bytes", self._bytes, size_bytes, self._max_bytes),
+        ):
+            if held + more > most:
+                raise QueueFullError(
+                    f"The queue should have room for {more} {name}. Found {held} of {most} taken. "
+                    "Try again later.",
+                    retry_after_s=max(_LEAST_RETRY_S, expected_wait_s),
+                )
+        self._add(images, size_bytes)
+        try:
+            yield
+        finally:
+            self._add(-images, -size_bytes)
+
+    def _add(self, images: int, size_bytes: int) -> None:
+        self.images += images
+        self._bytes += size_bytes
+        self._changed(self.images)
+        if self.images:
+            self.idle.clear()
+        else:
+            self.idle.set()

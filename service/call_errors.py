@@ -1,0 +1,81 @@
+"""From a failed gRPC call to one of the clients' errors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.rpc import error_details_pb2, status_pb2
+
+from service.results import (
+    CallError,
+    FieldViolation,
+    InvalidRequestError,
+    RequestTimeoutError,
+    ServerBusyError,
+    ServerFailureError,
+    ServerUnavailableError,
+)
+
+__all__ = ["call_error"]
+
+_DETAILS_KEY = "grpc-status-details-bin"
+_ID_KEY = "x-request-id"
+
+
+def call_error(error: Any, address: str) -> CallError:
+    """The error that a client raises for a failed call.
+
+    Args:
+        error: What gRPC raised, of either kind of client.
+        address: Where the call went.
+    """
+    code: grpc.StatusCode = error.code()
+    text = error.details() or code.name
+    trailers = {str(key): value for key, value in error.trailing_metadata() or ()}
+    request_id = str(trailers.get(_ID_KEY, ""))
+    details = _details(trailers.get(_DETAILS_KEY))
+    match code:
+        case grpc.StatusCode.INVALID_ARGUMENT:
+            return InvalidRequestError(text, violations=_violations(details), request_id=request_id)
+        case grpc.StatusCode.RESOURCE_EXHAUSTED:
+            return ServerBusyError(text, retry_after_s=_retry_s(details), request_id=request_id)
+        case grpc.StatusCode.DEADLINE_EXCEEDED:
+            return RequestTimeoutError(
+                f"{address} should answer within the timeout. Found no answer in time ({text}). "
+                "Allow more time with timeout_s or try later.",
+                request_id=request_id,
+            )
+        # A stopping server cancels what has not reached its handlers; callers' own cancellations
+        # never come here.
+        case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED:
+            return ServerUnavailableError(
+                f"{address} should be a running Offpath server. Found none that answers ({text}). "
+                "Start one with `offpath serve` or check the address.",
+                request_id=request_id,
+            )
+        case _:
+            return ServerFailureError(f"{address} failed: {text}", request_id=request_id)
+
+
+def _details(packed: str | bytes | None) -> tuple[AnyMessage, ...]:
+    if not isinstance(packed, bytes):
+        return ()
+    return tuple(status_pb2.Status.FromString(packed).details)
+
+
+def _violations(details: tuple[AnyMessage, ...]) -> tuple[FieldViolation, ...]:
+    message = error_details_pb2.BadRequest()
+    for detail in details:
+        if detail.Unpack(message):
+            return tuple(FieldViolation(v.field, v.description) for v in message.field_violations)
+    return ()
+
+
+def _retry_s(details: tuple[AnyMessage, ...]) -> float | None:
+    message = error_details_pb2.RetryInfo()
+    for detail in details:
+        if detail.Unpack(message):
+            return float(message.retry_delay.ToNanoseconds()) / 1e9
+    return None

@@ -1,0 +1,228 @@
+"""The command `offpath`; whatever goes wrong is one sentence and exit code 2."""
+
+# ruff: noqa: PLC0415  # commands import late: help and errors should not wait for torch
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from detector.errors import OffpathError
+from detector.storage import atomic_path
+from service import offline_cli
+
+__all__ = ["app", "main", "run"]
+
+_SERVE_MODULES = {"grpc", "grpc_health", "grpc_reflection", "grpc_status", "google"} | {
+    "prometheus_client",
+    "pydantic",
+    "pydantic_settings",
+}
+_LAB_MODULES = {"accelerate", "pyarrow", "sklearn", "tensorboard", "torchattacks"}
+_IMAGES_PER_CALL = 32
+_ONLINE = "Detect"
+
+app = typer.Typer(
+    name="offpath",
+    help="Flags adversarial images by the path they take through a decoupled network.",
+    epilog="See it work: [bold]offpath demo[/bold]. Options of one command: "
+    "[bold]offpath serve --help[/bold].",
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+BundleOption = Annotated[
+    Path | None,
+    typer.Option(help="Folder of a bundle. Default: the one inside the package.", metavar="DIR"),
+]
+AlphaOption = Annotated[
+    float | None,
+    typer.Option(
+        help="False-alarm budget in (0, 1), at most the bundle's. Default: the bundle's.",
+        metavar="SHARE",
+    ),
+]
+
+
+@app.callback()
+def _app() -> None:
+    """Keep the help of the application where the commands are listed."""
+
+
+@app.command(
+    rich_help_panel=_ONLINE,
+    epilog="Example: [bold]offpath serve --host 0.0.0.0 --port 50051[/bold]",
+)
+def serve(
+    *,
+    host: Annotated[str | None, typer.Option(help="Address to listen on [127.0.0.1].")] = None,
+    port: Annotated[int | None, typer.Option(help="Port for calls, 0 for any [50051].")] = None,
+    metrics_port: Annotated[
+        int | None, typer.Option(help="Port for Prometheus, 0 for any [9464].")
+    ] = None,
+    bundle: BundleOption = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda [auto].")] = None,
+    drain_delay_s: Annotated[
+        float | None, typer.Option(help="Seconds to take calls after SIGTERM [5].")
+    ] = None,
+    ready_file: Annotated[
+        Path | None,
+        typer.Option(help="Write the addresses here, as JSON, once calls are taken."),
+    ] = None,
+) -> None:
+    """Serve a bundle over gRPC until SIGTERM.
+
+    Every setting is an environment variable as well, OFFPATH_PORT for --port; there are more of
+    them than options, all described in service/settings.py.
+    """
+    from service.server import DetectionServer, load_and_serve
+    from service.settings import load_settings
+
+    settings = load_settings(
+        host=host,
+        port=port,
+        metrics_port=metrics_port,
+        bundle=bundle,
+        device=device,
+        drain_delay_s=drain_delay_s,
+    )
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+
+    def ready(server: DetectionServer) -> None:
+        logging.getLogger(__name__).info(
+            "Serving on %s, metrics on %s", server.address, server.metrics_url
+        )
+        if ready_file is not None:
+            with atomic_path(ready_file) as temporary:
+                addresses = {"address": server.address, "metrics_url": server.metrics_url}
+                temporary.write_text(json.dumps(addresses))
+
+    if not asyncio.run(load_and_serve(settings, ready=ready)):
+        raise typer.Exit(1)
+
+
+@app.command(
+    rich_help_panel=_ONLINE,
+    epilog="Examples: [bold]offpath check cat.png[/bold] · "
+    "[bold]offpath check *.jpg --server 127.0.0.1:50051 --json[/bold]",
+)
+def check(
+    *,
+    images: Annotated[list[Path], typer.Argument(help="Image files.", metavar="IMAGE...")],
+    server: Annotated[
+        str | None,
+        typer.Option(
+            help="Ask this server; without it, look in this process.", metavar="HOST:PORT"
+        ),
+    ] = None,
+    bundle: BundleOption = None,
+    alpha: AlphaOption = None,
+    layers: Annotated[bool, typer.Option("--layers", help="Add the heaviest layers.")] = False,
+    path: Annotated[bool, typer.Option("--path", help="Add the path (with --json).")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    timeout_s: Annotated[
+        float, typer.Option(min=0.001, help="Longest wait for the server, seconds.")
+    ] = 30.0,
+) -> None:
+    """Classify images and tell which of them left the path of their class."""
+    from service.client import Client
+    from service.tables import ShownImage, detections_json, detections_table
+
+    wanted: dict[str, Any] = {
+        "alpha": alpha,
+        "include_layers": layers,
+        "include_path": path and as_json,
+    }
+    parts = [images[i : i + _IMAGES_PER_CALL] for i in range(0, len(images), _IMAGES_PER_CALL)]
+    if server is None:
+        from detector.bundle import load_bundle
+        from service.local import LocalDetector
+
+        detector = LocalDetector(load_bundle(bundle))
+        detections = [each for part in parts for each in detector.detect(part, **wanted)]
+    elif bundle is not None:
+        raise typer.BadParameter("a server has its own bundle; leave out --bundle or --server")
+    else:
+        with Client(server, timeout_s=timeout_s) as client:
+            detections = [e for part in parts for e in client.detect(part, **wanted).detections]
+    shown = [
+        ShownImage(name=str(image), detection=detection)
+        for image, detection in zip(images, detections, strict=True)
+    ]
+    if as_json:
+        typer.echo(detections_json(shown))
+    else:
+        Console().print(detections_table(shown))
+
+
+@app.command(rich_help_panel=_ONLINE, epilog="Example: [bold]offpath demo --per-class 2[/bold]")
+def demo(
+    *,
+    bundle: BundleOption = None,
+    per_class: Annotated[int, typer.Option(min=1, max=12, help="Sample images of each class.")] = 6,
+    all_rows: Annotated[
+        bool, typer.Option("--all", help="Print every image, not one of each class.")
+    ] = False,
+) -> None:
+    """Start a server, send it clean and attacked images, and watch.
+
+    The images are real CIFAR-10 test images that come with the package. They are attacked on the
+    spot, with full knowledge of the network, and sent over gRPC like any others.
+    """
+    from service.demo import run_demo
+
+    run_demo(bundle=bundle, per_class=per_class, all_rows=all_rows, console=Console())
+
+
+offline_cli.add_commands(app)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command line and give its exit code.
+
+    Args:
+        arguments: What stands behind ``offpath``.
+    """
+    try:
+        code = app(args=list(arguments) or ["--help"], prog_name="offpath", standalone_mode=False)
+    except OffpathError as error:
+        return _fail(str(error))
+    except typer.TyperException as error:
+        return _fail(f"{error.format_message().rstrip('.')}. Options: offpath COMMAND --help")
+    except typer.Abort:
+        return 130
+    except ModuleNotFoundError as error:
+        return _fail(_missing_extra(error))
+    return code if isinstance(code, int) else 0
+
+
+def _missing_extra(error: ModuleNotFoundError) -> str:
+    module = (error.name or "").partition(".")[0]
+    for extra, modules in (("serve", _SERVE_MODULES), ("lab", _LAB_MODULES)):
+        if module in modules:
+            return f"This command needs {module}. Install it with: pip install 'offpath[{extra}]'"
+    raise error
+
+
+def _fail(message: str) -> int:
+    typer.secho("Error: " + " ".join(message.split()), fg=typer.colors.RED, err=True)
+    return 2
+
+
+def main() -> None:
+    """Run the command line of this process and end it."""
+    sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,284 @@
+"""Typed clients, one that blocks and one for asyncio; both speak in plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import grpc
+import numpy as np
+from numpy.typing import NDArray
+from offpath.v1 import detection_pb2 as pb
+from offpath.v1 import detection_pb2_grpc as pb_grpc
+
+from detector.errors import ImageError
+from service.call_errors import call_error
+from service.results import (
+    BundleDescription,
+    ClassDescription,
+    Detection,
+    DetectReply,
+    LayerDescription,
+    LayerPath,
+    LayerWeight,
+    Verdict,
+)
+
+__all__ = ["AsyncClient", "Client", "ImageInput", "parse_detection"]
+
+ImageInput = bytes | Path | NDArray[np.uint8]
+"""An image file's bytes, an image file, or pixels: uint8 of shape (H, W, 3), red green blue."""
+
+_DEFAULT_TIMEOUT_S = 30.0
+_DEFAULT_MESSAGE_BYTES = 16 * 2**20
+_VERDICTS = {
+    pb.VERDICT_ON_PATH: Verdict.ON_PATH,
+    pb.VERDICT_OFF_PATH: Verdict.OFF_PATH,
+    pb.VERDICT_ABSTAIN: Verdict.ABSTAIN,
+}
+
+
+class Client:
+    """Calls a server and waits.
+
+    Example:
+        >>> with Client("127.0.0.1:50051") as client:  # doctest: +SKIP
+        ...     reply = client.detect([Path("cat.png")])
+        ...     print(reply.detections[0].verdict)
+
+    Args:
+        address: Where the server is, ``host:port``.
+        timeout_s: Longest wait for an answer unless a call says otherwise, seconds.
+        max_message_bytes: Largest request and reply, bytes.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        timeout_s: float = _DEFAULT_TIMEOUT_S,
+        max_message_bytes: int = _DEFAULT_MESSAGE_BYTES,
+    ) -> None:
+        self._address = address
+        self._timeout_s = timeout_s
+        self._channel = grpc.insecure_channel(address, options=_options(max_message_bytes))
+        self._stub = _stub(self._channel)
+
+    def detect(
+        self,
+        images: Sequence[ImageInput],
+        *,
+        alpha: float | None = None,
+        include_path: bool = False,
+        include_layers: bool = False,
+        timeout_s: float | None = None,
+    ) -> DetectReply:
+        """Classify images and tell which of them left the path of their class.
+
+        Args:
+            images: The images, at least one.
+            alpha: False-alarm budget of this call; None for the bundle's.
+            include_path: Whether to return each image's path.
+            include_layers: Whether to return the layers that weigh most.
+            timeout_s: Longest wait, seconds; None for the client's.
+
+        Raises:
+            CallError: If the call failed; its kind says whether to try again.
+            ImageError: If a file cannot be read or an array is no image.
+        """
+        request = _request(
+            images, alpha=alpha, include_path=include_path, include_layers=include_layers
+        )
+        try:
+            reply = self._stub.Detect(request, timeout=timeout_s or self._timeout_s)
+        except grpc.RpcError as error:
+            raise call_error(error, self._address) from error
+        return _parse_reply(reply)
+
+    def bundle(self, *, timeout_s: float | None = None) -> BundleDescription:
+        """What the server has loaded.
+
+        Raises:
+            CallError: If the call failed.
+        """
+        try:
+            reply = self._stub.GetBundle(
+                pb.GetBundleRequest(), timeout=timeout_s or self._timeout_s
+            )
+        except grpc.RpcError as error:
+            raise call_error(error, self._address) from error
+        return _parse_bundle(reply)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class AsyncClient:
+    """Calls a server from a coroutine; cancelling it cancels the call on the server as well.
+
+    Args:
+        address: Where the server is, ``host:port``.
+        timeout_s: Longest wait for an answer unless a call says otherwise, seconds.
+        max_message_bytes: Largest request and reply, bytes.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        timeout_s: float = _DEFAULT_TIMEOUT_S,
+        max_message_bytes: int = _DEFAULT_MESSAGE_BYTES,
+    ) -> None:
+        self._address = address
+        self._timeout_s = timeout_s
+        self._channel = grpc.aio.insecure_channel(address, options=_options(max_message_bytes))
+        self._stub = _stub(self._channel)
+
+    async def detect(
+        self,
+        images: Sequence[ImageInput],
+        *,
+        alpha: float | None = None,
+        include_path: bool = False,
+        include_layers: bool = False,
+        timeout_s: float | None = None,
+    ) -> DetectReply:
+        """Classify images; arguments, result and errors are those of `Client.detect`."""
+        request = _request(
+            images, alpha=alpha, include_path=include_path, include_layers=include_layers
+        )
+        try:
+            reply = await self._stub.Detect(request, timeout=timeout_s or self._timeout_s)
+        except grpc.RpcError as error:
+            raise call_error(error, self._address) from error
+        return _parse_reply(reply)
+
+    async def bundle(self, *, timeout_s: float | None = None) -> BundleDescription:
+        """What the server has loaded; errors are those of `Client.bundle`."""
+        try:
+            reply = await self._stub.GetBundle(
+                pb.GetBundleRequest(), timeout=timeout_s or self._timeout_s
+            )
+        except grpc.RpcError as error:
+            raise call_error(error, self._address) from error
+        return _parse_bundle(reply)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._channel.close(None)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+def _stub(channel: Any) -> Any:
+    return pb_grpc.DetectionServiceStub(channel)  # type: ignore[no-untyped-call]  # generated code
+
+
+def _options(max_message_bytes: int) -> list[tuple[str, Any]]:
+    return [
+        ("grpc.max_send_message_length", max_message_bytes),
+        ("grpc.max_receive_message_length", max_message_bytes),
+    ]
+
+
+def _request(
+    images: Sequence[ImageInput],
+    *,
+    alpha: float | None,
+    include_path: bool,
+    include_layers: bool,
+) -> pb.DetectRequest:
+    return pb.DetectRequest(
+        images=[_image(image) for image in images],
+        alpha=alpha,
+        include_path=include_path,
+        include_layers=include_layers,
+    )
+
+
+def _image(image: ImageInput) -> pb.Image:
+    if isinstance(image, bytes):
+        return pb.Image(encoded=image)
+    if isinstance(image, Path):
+        try:
+            return pb.Image(encoded=image.read_bytes())
+        except OSError as error:
+            raise ImageError(
+                f"{image} should be a readable file. Found: {error.strerror}. Check the path."
+            ) from error
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ImageError(
+            "Pixels should be a uint8 array of shape (H, W, 3). "
+            f"Found {image.dtype} of shape {image.shape}."
+        )
+    height, width, channels = image.shape
+    return pb.Image(
+        raw=pb.RawTensor(data=image.tobytes(), height=height, width=width, channels=channels)
+    )
+
+
+def _parse_reply(reply: pb.DetectResponse) -> DetectReply:
+    return DetectReply(
+        detections=tuple(parse_detection(detection) for detection in reply.detections),
+        request_id=reply.request_id,
+        bundle_digest=reply.bundle_digest,
+    )
+
+
+def parse_detection(message: pb.Detection) -> Detection:
+    """One detection out of its message."""
+    return Detection(
+        predicted_class=message.predicted_class,
+        label=message.label,
+        probability=message.probability,
+        score=message.score,
+        p_value=message.p_value,
+        alpha=message.alpha,
+        verdict=_VERDICTS[message.verdict],
+        reason=message.reason,
+        path=tuple(_parse_layer(layer) for layer in message.path.layers),
+        layers=tuple(LayerWeight(name=each.name, weight=each.weight) for each in message.layers),
+    )
+
+
+def _parse_layer(layer: pb.LayerPath) -> LayerPath:
+    packed = np.frombuffer(layer.bits, dtype=np.uint8)
+    bits = np.unpackbits(packed, count=layer.gates, bitorder="little")
+    return LayerPath(
+        name=layer.name,
+        open_gates=tuple(bits.astype(bool).tolist()),
+        logits=tuple(layer.logits),
+        activations=tuple(layer.activations),
+    )
+
+
+def _parse_bundle(reply: pb.GetBundleResponse) -> BundleDescription:
+    return BundleDescription(
+        digest=reply.digest,
+        schema_version=reply.schema_version,
+        created=reply.created,
+        classes=tuple(
+            ClassDescription(name=each.name, calibration_images=each.calibration_images)
+            for each in reply.classes
+        ),
+        alpha=reply.alpha,
+        smallest_alpha=reply.smallest_alpha,
+        confidence=reply.confidence,
+        guarantee=reply.guarantee,
+        backbone=reply.backbone,
+        input_height=reply.input_height,
+        input_width=reply.input_width,
+        layers=tuple(LayerDescription(name=e.name, gates=e.gates) for e in reply.layers),
+    )

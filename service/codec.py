@@ -1,0 +1,215 @@
+"""Between messages and the domain's own types; nothing else turns one into the other."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from offpath.v1 import detection_pb2 as pb
+from torch import Tensor
+
+from detector.bundle import Bundle
+from detector.errors import BudgetError, InvalidInputError
+from detector.images import ImageLimits, decode_image, image_from_pixels
+from detector.paths import PathVectors
+from detector.pipeline import Detection, Verdict
+
+__all__ = [
+    "DetectCall",
+    "EncodedImage",
+    "RawImage",
+    "SentImage",
+    "decode_request",
+    "encode_bundle",
+    "encode_detection",
+    "encode_reply",
+]
+
+_VERDICTS = {
+    Verdict.ON_PATH: pb.VERDICT_ON_PATH,
+    Verdict.OFF_PATH: pb.VERDICT_OFF_PATH,
+    Verdict.ABSTAIN: pb.VERDICT_ABSTAIN,
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EncodedImage:
+    """An image as a file's bytes, sent in the named field."""
+
+    field: str
+    data: bytes
+
+    def pixels(self, limits: ImageLimits) -> Tensor:
+        """The image, uint8 of shape (3, H, W)."""
+        return decode_image(self.data, limits=limits)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RawImage:
+    """An image as pixels, height x width x channel of uint8, sent in the named field."""
+
+    field: str
+    data: bytes
+    height: int
+    width: int
+    channels: int
+
+    def pixels(self, limits: ImageLimits) -> Tensor:
+        """The image, uint8 of shape (3, H, W)."""
+        return image_from_pixels(
+            self.data,
+            height=self.height,
+            width=self.width,
+            channels=self.channels,
+            limits=limits,
+        )
+
+
+SentImage = EncodedImage | RawImage
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DetectCall:
+    """One request: images of known kind, nothing decoded yet.
+
+    Args:
+        images: The images, at least one.
+        alpha: The budget of this call; None for the bundle's.
+        include_path: Whether the path is wanted.
+        include_layers: Whether the layers' weights are wanted.
+        size_bytes: Size of the request, bytes.
+    """
+
+    images: tuple[SentImage, ...]
+    alpha: float | None
+    include_path: bool
+    include_layers: bool
+    size_bytes: int
+
+
+def decode_request(request: pb.DetectRequest, *, max_images: int) -> DetectCall:
+    """What a request asks for.
+
+    Args:
+        request: The message.
+        max_images: Most images in one request.
+
+    Raises:
+        InvalidInputError: If there is no image or there are too many, or one is of no kind.
+        BudgetError: If alpha is not a number.
+    """
+    count = len(request.images)
+    if not 1 <= count <= max_images:
+        raise InvalidInputError(
+            f"A request should have 1 to {max_images} images. Found {count}. "
+            "Send more requests with fewer images each.",
+            field="images",
+        )
+    alpha = request.alpha if request.HasField("alpha") else None
+    if alpha is not None and not math.isfinite(alpha):
+        raise BudgetError(f"alpha should be a number in (0, 1). Found {alpha}.", field="alpha")
+    return DetectCall(
+        images=tuple(_decode_image(image, i) for i, image in enumerate(request.images)),
+        alpha=alpha,
+        include_path=request.include_path,
+        include_layers=request.include_layers,
+        size_bytes=request.ByteSize(),
+    )
+
+
+def _decode_image(image: pb.Image, index: int) -> SentImage:
+    field = f"images[{index}]"
+    match image.WhichOneof("kind"):
+        case "encoded":
+            return EncodedImage(field=f"{field}.encoded", data=image.encoded)
+        case "raw":
+            return RawImage(
+                field=f"{field}.raw",
+                data=image.raw.data,
+                height=image.raw.height,
+                width=image.raw.width,
+                channels=image.raw.channels,
+            )
+        case _:
+            raise InvalidInputError(
+                "An image should have either encoded or raw set. Found neither.", field=field
+            )
+
+
+def encode_detection(
+    detection: Detection, *, path: PathVectors | None = None, layers: bool = False
+) -> pb.Detection:
+    """One detection as a message.
+
+    Args:
+        detection: What was found.
+        path: The image's path, of a batch of one, where it is wanted.
+        layers: Whether the layers' weights are wanted.
+    """
+    message = pb.Detection(
+        predicted_class=detection.predicted_class,
+        label=detection.label,
+        probability=detection.probability,
+        score=detection.score,
+        p_value=detection.p_value,
+        alpha=detection.alpha,
+        verdict=_VERDICTS[detection.verdict],
+        reason=detection.reason,
+    )
+    if path is not None:
+        message.path.CopyFrom(_encode_path(path))
+    if layers:
+        message.layers.extend(
+            pb.LayerWeight(name=layer.name, weight=layer.weight) for layer in detection.layers
+        )
+    return message
+
+
+def _encode_path(path: PathVectors) -> pb.Path:
+    return pb.Path(
+        layers=[
+            pb.LayerPath(
+                name=name,
+                gates=layer.layout.gates,
+                bits=np.packbits(layer.bits[0].numpy(), bitorder="little").tobytes(),
+                logits=layer.logits[0].tolist(),
+                activations=layer.activations[0].tolist(),
+            )
+            for name, layer in path.by_layer()
+        ]
+    )
+
+
+def encode_reply(
+    detections: list[pb.Detection], *, request_id: str, bundle_digest: str
+) -> pb.DetectResponse:
+    """The reply to one request."""
+    return pb.DetectResponse(
+        detections=detections, request_id=request_id, bundle_digest=bundle_digest
+    )
+
+
+def encode_bundle(bundle: Bundle) -> pb.GetBundleResponse:
+    """What is loaded, as a message."""
+    manifest, pipeline = bundle.manifest, bundle.pipeline
+    return pb.GetBundleResponse(
+        digest=manifest.digest,
+        schema_version=manifest.schema_version,
+        created=manifest.created,
+        classes=[
+            pb.CalibratedClass(name=name, calibration_images=count)
+            for name, count in zip(pipeline.class_names, pipeline.calibration_counts, strict=True)
+        ],
+        alpha=pipeline.alpha,
+        smallest_alpha=pipeline.smallest_alpha,
+        confidence=manifest.confidence,
+        guarantee=manifest.guarantee,
+        backbone=manifest.backbone.value,
+        input_height=pipeline.preprocessing.height,
+        input_width=pipeline.preprocessing.width,
+        layers=[
+            pb.GatedLayer(name=name, gates=size)
+            for name, size in zip(pipeline.layout.names, pipeline.layout.sizes, strict=True)
+        ],
+    )

@@ -1,0 +1,127 @@
+"""Around every call of our own service: its request id, its metrics, its status on an error."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Iterable
+from contextvars import ContextVar
+from typing import Any
+
+import grpc
+
+from service.errors import RichStatus, status_of
+from service.metrics import Metrics
+
+__all__ = ["REQUEST_ID_HEADER", "CallInterceptor", "current_request_id"]
+
+REQUEST_ID_HEADER = "x-request-id"
+"""Header in which callers name their call and the server answers with its name."""
+
+_PACKAGE = "/offpath.v1."
+_ACCEPTED_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_log = logging.getLogger(__name__)
+_request_id: ContextVar[str] = ContextVar("request_id", default="")
+
+
+def current_request_id() -> str:
+    """Name of the call that is being answered; empty outside of one."""
+    return _request_id.get()
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in the stubs only
+    """Names, measures and guards each call of our own service.
+
+    Health and reflection pass untouched: their traffic is not the service's.
+
+    Args:
+        metrics: Where calls are counted.
+    """
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._active = 0
+        self._last_arrival = 0.0
+
+    async def quiet(self, *, for_s: float, timeout_s: float) -> None:
+        """Wait until calls have ceased to come.
+
+        A server that stops earlier cancels the calls that have reached it and not yet its
+        handlers; answered instead, they are told that it shuts down.
+
+        Args:
+            for_s: Without a call for so long it is quiet, seconds.
+            timeout_s: Longest wait, seconds.
+        """
+        give_up = time.monotonic() + timeout_s
+        while time.monotonic() < give_up:
+            await asyncio.sleep(for_s / 4)
+            if not self._active and time.monotonic() - self._last_arrival >= for_s:
+                return
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """The handler of a call, guarded if it is one of ours."""
+        handler = await continuation(handler_call_details)
+        path = str(handler_call_details.method)
+        if handler is None or handler.unary_unary is None or not path.startswith(_PACKAGE):
+            return handler
+        return grpc.unary_unary_rpc_method_handler(
+            self._guarded(
+                handler.unary_unary,
+                path.rpartition("/")[2],
+                _accepted_id(handler_call_details.invocation_metadata or ()),
+            ),
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
+
+    def _guarded(
+        self, answer: Callable[[Any, Any], Awaitable[Any]], method: str, request_id: str
+    ) -> Callable[[Any, Any], Awaitable[Any]]:
+        async def guarded(request: Any, context: Any) -> Any:
+            _request_id.set(request_id)
+            context.set_trailing_metadata(((REQUEST_ID_HEADER, request_id),))
+            self._active += 1
+            started = self._last_arrival = time.monotonic()
+            code = grpc.StatusCode.OK
+            try:
+                return await answer(request, context)
+            except asyncio.CancelledError:
+                code = grpc.StatusCode.CANCELLED
+                raise
+            except Exception as error:  # noqa: BLE001  # every error has to leave as a status
+                status = self._status(error, method, request_id)
+                code = status.code
+                await context.abort(
+                    code,
+                    status.message,
+                    (*status.trailing_metadata, (REQUEST_ID_HEADER, request_id)),
+                )
+            finally:
+                self._metrics.requests.labels(method, code.name).inc()
+                self._metrics.request_seconds.labels(method).observe(time.monotonic() - started)
+                self._active -= 1
+
+        return guarded
+
+    def _status(self, error: Exception, method: str, request_id: str) -> RichStatus:
+        status = status_of(error, request_id)
+        self._metrics.rejections.labels(status.reason).inc()
+        if status.code is grpc.StatusCode.INTERNAL:
+            _log.error("%s failed, request id %s", method, request_id, exc_info=error)
+        return status
+
+
+def _accepted_id(metadata: Iterable[tuple[str, str | bytes]]) -> str:
+    """The caller's own id where it sent a sound one; it goes into logs, so not just anything."""
+    for key, value in metadata:
+        if key == REQUEST_ID_HEADER and isinstance(value, str) and _ACCEPTED_ID.fullmatch(value):
+            return value
+    return uuid.uuid4().hex

@@ -1,0 +1,126 @@
+"""Every number that Prometheus sees, in one place; no label ever carries a class or a caller."""
+
+from __future__ import annotations
+
+import math
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+
+__all__ = ["Metrics"]
+
+_SECONDS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+_BATCH_SIZES = (1, 2, 4, 8, 12, 16, 24, 32, 64)
+_SCORES = (-10, -5, -2, -1, -0.5, 0, 0.5, 1, 1.5, 2, 3, 4, 5, 7, 10, 15, 20, 50, 100)
+_P_VALUES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)
+
+
+class Metrics:
+    """The metrics of one server; also the batcher's observer.
+
+    Args:
+        registry: Where they are registered; one for each server, so that two servers in one
+            process, as in tests, do not share counts.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self.requests = Counter(
+            "offpath_requests",
+            "Calls answered, by method and gRPC status code.",
+            ["method", "code"],
+            registry=registry,
+        )
+        self.request_seconds = Histogram(
+            "offpath_request_seconds",
+            "Time from a call's arrival to its answer.",
+            ["method"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.rejections = Counter(
+            "offpath_rejections",
+            "Calls refused, by the reason that ErrorInfo gives.",
+            ["reason"],
+            registry=registry,
+        )
+        self._create_image_metrics(registry)
+        self._create_batch_metrics(registry)
+        self.bundle = Info("offpath_bundle", "The bundle that is served.", registry=registry)
+
+    def _create_image_metrics(self, registry: CollectorRegistry) -> None:
+        self.images = Counter("offpath_images", "Images answered.", registry=registry)
+        self.verdicts = Counter(
+            "offpath_verdicts", "Images answered, by verdict.", ["verdict"], registry=registry
+        )
+        self.scores = Histogram(
+            "offpath_score",
+            "Scores of answered images; higher is more suspicious.",
+            buckets=_SCORES,
+            registry=registry,
+        )
+        self.p_values = Histogram(
+            "offpath_p_value",
+            "P-values of answered images; even over (0, 1] on clean traffic.",
+            buckets=_P_VALUES,
+            registry=registry,
+        )
+        self.decode_seconds = Histogram(
+            "offpath_decode_seconds",
+            "Time to bring a call's images to the network's input.",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+
+    def _create_batch_metrics(self, registry: CollectorRegistry) -> None:
+        self.queue_images = Gauge(
+            "offpath_queue_images", "Images admitted and not yet answered.", registry=registry
+        )
+        self.queue_seconds = Histogram(
+            "offpath_queue_seconds",
+            "Time that an image waits for its batch to form.",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.batch_images = Histogram(
+            "offpath_batch_images",
+            "Images of callers in a batch, without padding.",
+            buckets=_BATCH_SIZES,
+            registry=registry,
+        )
+        self.analysis_seconds = Histogram(
+            "offpath_analysis_seconds",
+            "Time of a batch in the network and the scores.",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.dropped_images = Counter(
+            "offpath_dropped_images",
+            "Images that left the queue unanswered: cancelled or expired.",
+            ["reason"],
+            registry=registry,
+        )
+
+    def pending(self, images: int) -> None:
+        """So many images are admitted and not yet answered."""
+        self.queue_images.set(images)
+
+    def batch(self, images: int, seconds: float) -> None:
+        """A batch of so many callers' images was analysed in so many seconds."""
+        self.batch_images.observe(images)
+        self.analysis_seconds.observe(seconds)
+
+    def waited(self, seconds: float) -> None:
+        """An image waited so long for its batch to form."""
+        self.queue_seconds.observe(seconds)
+
+    def dropped(self, reason: str) -> None:
+        """An image left the queue unanswered."""
+        self.dropped_images.labels(reason).inc()
+
+    def answered(self, *, verdict: str, score: float, p_value: float) -> None:
+        """An image got its verdict, named ``on_path``, ``off_path`` or ``abstain``."""
+        self.images.inc()
+        self.verdicts.labels(verdict).inc()
+        if math.isfinite(score):  # one NaN would turn the sum into NaN for good
+            self.scores.observe(score)
+            self.p_values.observe(p_value)

@@ -1,0 +1,266 @@
+"""The offline commands: thin doors to the jobs, which do the work and know no command line."""
+
+# ruff: noqa: PLC0415  # commands import late: help and errors should not wait for torch
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+from detector.errors import DataError, InvalidInputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["add_commands"]
+
+_PANEL = "Make a bundle: train, then extract, then calibrate"
+_PRESETS = (
+    "resnet20-cifar10, resnet56-cifar10, vgg-cifar10, googlenet-cifar10, resnet18-imagenet, "
+    "vgg16-imagenet"
+)
+_CLASSIFIERS = "random-forest, adaboost, gradient-boosting"
+E = TypeVar("E", bound=StrEnum)
+
+DataOption = Annotated[
+    Path,
+    typer.Option(
+        help="The images: an .npz file, torchvision's CIFAR-10 folder, or a folder with train/ "
+        "and test/ of one folder a class.",
+        metavar="PATH",
+    ),
+]
+OutputOption = Annotated[Path, typer.Option(help="Folder for what is written.", metavar="DIR")]
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Put the offline commands into an application."""
+    app.command(
+        rich_help_panel=_PANEL,
+        epilog="Example: [bold]offpath train --data cifar10.npz --output runs/resnet20[/bold]. "
+        "On several GPUs: [bold]torchrun --nproc-per-node 4 -m service.cli train ...[/bold]",
+    )(train)
+    app.command(
+        rich_help_panel=_PANEL,
+        epilog="Example: [bold]offpath extract --data cifar10.npz --network "
+        "runs/resnet20/network.safetensors --output runs/paths --split calibration "
+        "--attack pgd:8/255[/bold]",
+    )(extract)
+    app.command(
+        rich_help_panel=_PANEL,
+        epilog="Example: [bold]offpath calibrate --table runs/paths --network "
+        "runs/resnet20/network.safetensors --output runs/bundle --alpha 0.05[/bold]. "
+        "Then: [bold]offpath serve --bundle runs/bundle[/bold]",
+    )(calibrate)
+
+
+def train(
+    *,
+    data: DataOption,
+    output: OutputOption,
+    preset: Annotated[str, typer.Option(help=f"Recipe: {_PRESETS}.")] = "resnet20-cifar10",
+    plain_epochs: Annotated[
+        int | None, typer.Option(min=1, help="Epochs of the plain network [the recipe's].")
+    ] = None,
+    decoupled_epochs: Annotated[
+        int | None, typer.Option(min=1, help="Epochs of the decoupled network [the recipe's].")
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            help="Trained plain network to start from: a state dict (.safetensors, .pt) or a name "
+            "of torchvision, such as ResNet18_Weights.IMAGENET1K_V1."
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Fixes all that is random.")] = 0,
+    bf16: Annotated[
+        bool, typer.Option("--bf16", help="Compute in bfloat16 where that is safe.")
+    ] = False,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Translate with torch.compile: slow start, fast run.")
+    ] = False,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that read images ahead.")] = 0,
+    checkpoint_every_s: Annotated[
+        float, typer.Option(min=1.0, help="Longest time between two checkpoints, seconds.")
+    ] = 120.0,
+    stop_after_steps: Annotated[
+        int | None, typer.Option(min=1, help="Stop after so many steps of this run.")
+    ] = None,
+) -> None:
+    """Train a network, plain first, then decoupled.
+
+    Stopped at any point, the same command continues.
+    """
+    from detector.data import load_splits
+    from detector.decoupling.recipes import Preset, recipe_of
+    from detector.jobs.train import TrainingOptions
+    from detector.jobs.train import train as run
+
+    recipe = recipe_of(_choice(Preset, preset, "preset")).shortened(
+        plain_epochs=plain_epochs, decoupled_epochs=decoupled_epochs
+    )
+    options = TrainingOptions(
+        output=output,
+        seed=seed,
+        precision="bf16" if bf16 else "no",
+        compiled=compiled,
+        workers=workers,
+        checkpoint_every_s=checkpoint_every_s,
+        initial_weights=None if weights is None else _initial_weights(weights),
+        stop_after_steps=stop_after_steps,
+    )
+    result = run(load_splits(data), recipe, options)
+    if result.finished:
+        typer.echo(f"Trained: {result.network} (and the plain network, {result.plain})")
+    else:
+        typer.echo("Stopped before the end; the same command continues.")
+
+
+def extract(
+    *,
+    data: DataOption,
+    network: Annotated[
+        Path, typer.Option(help="The network's file, as train writes it.", metavar="FILE")
+    ],
+    output: OutputOption,
+    split: Annotated[
+        list[str], typer.Option(help="train, fit, calibration or test; repeat for more.")
+    ],
+    attack: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What is done to the images beside nothing at all, such as fgsm:8/255, "
+            "pgd:eps=8/255,steps=20 or cw-l2; repeat for more."
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Most images of each split [all].")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images the network sees at once.")] = 100,
+    shard_size: Annotated[
+        int, typer.Option(min=1, help="Images of one file; a stop loses at most so many.")
+    ] = 500,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    seed: Annotated[int, typer.Option(help="Fixes what is random in the attacks.")] = 0,
+) -> None:
+    """Write the paths of clean and attacked images to a table.
+
+    Stopped at any point, the same command continues and skips what is there.
+    """
+    from detector.attacks import AttackSpec
+    from detector.data import load_splits
+    from detector.jobs.extract import ExtractOptions
+    from detector.jobs.extract import extract as run
+    from detector.path_table import SplitName
+    from detector.weights import load_network
+
+    options = ExtractOptions(
+        output=output,
+        splits=tuple(_choice(SplitName, name, "split") for name in split),
+        attacks=tuple(AttackSpec.parse(text) for text in attack or ()),
+        limit=limit,
+        batch_size=batch_size,
+        shard_size=shard_size,
+        device=device,
+        seed=seed,
+    )
+    trained, info = load_network(network)
+    run(trained, load_splits(data, preprocessing=info.preprocessing), options)
+    typer.echo(f"Extracted: {output}")
+
+
+def calibrate(
+    *,
+    table: Annotated[
+        Path, typer.Option(help="The path table, as extract writes it.", metavar="DIR")
+    ],
+    network: Annotated[
+        Path, typer.Option(help="The network that it was extracted with.", metavar="FILE")
+    ],
+    output: Annotated[Path, typer.Option(help="Folder of the bundle.", metavar="DIR")],
+    alpha: Annotated[float, typer.Option(help="False-alarm budget in (0, 1).")] = 0.05,
+    confidence: Annotated[
+        float, typer.Option(help="Probability in (0, 1) that the promise holds.")
+    ] = 0.95,
+    guarantee: Annotated[
+        str,
+        typer.Option(
+            help="pac: this calibration keeps alpha, with the confidence. plain: the "
+            "average one does."
+        ),
+    ] = "pac",
+    classifier: Annotated[
+        str, typer.Option(help=f"What turns the layers' scores into one: {_CLASSIFIERS}.")
+    ] = "gradient-boosting",
+    folds: Annotated[
+        int, typer.Option(min=0, help="Folds of the reported cross-validation; 0 for none.")
+    ] = 3,
+    seed: Annotated[int, typer.Option(help="Fixes classifier and folds.")] = 0,
+) -> None:
+    """Fit the detector on a path table, calibrate it, and write the bundle."""
+    from detector.conformal import Guarantee
+    from detector.jobs.calibrate import CalibrateOptions
+    from detector.jobs.calibrate import calibrate as run
+    from detector.scoring.classifiers import ClassifierName
+
+    result = run(
+        CalibrateOptions(
+            table=table,
+            network=network,
+            output=output,
+            alpha=alpha,
+            confidence=confidence,
+            guarantee=_choice(Guarantee, guarantee, "guarantee"),
+            classifier=_choice(ClassifierName, classifier, "classifier"),
+            folds=folds,
+            seed=seed,
+        )
+    )
+    for attack in result.attacks:
+        typer.echo(
+            f"{attack.attack}: {attack.images} images, AUROC {_figure(attack.auroc)}, "
+            f"{_figure(attack.auroc_unseen)} if it is never seen in fitting"
+        )
+    typer.echo(f"Calibrated: {result.bundle} (digest {result.manifest.digest})")
+
+
+def _figure(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.3f}"
+
+
+def _choice(kind: type[E], value: str, option: str) -> E:
+    try:
+        return kind(value)
+    except ValueError as error:
+        raise InvalidInputError(
+            f"--{option} should be one of {', '.join(kind)}. Found {value!r}.", field=option
+        ) from error
+
+
+def _initial_weights(name: str) -> dict[str, Tensor]:
+    """A state dict, from a file or by a name of torchvision."""
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+    from torchvision.models import get_weight
+
+    path = Path(name)
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        if path.exists():
+            # Tensors only: a checkpoint must not be able to run code.
+            state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+            return state
+        return dict(get_weight(name).get_state_dict())
+    except Exception as error:
+        # Each of the three readers has errors of its own; all mean the same here.
+        if not isinstance(error, (OSError, SafetensorError, ValueError, RuntimeError, KeyError)):
+            raise
+        raise DataError(
+            f"--weights should be a state dict (.safetensors, .pt) or a name of torchvision's "
+            f"weights. Found {name!r}: {str(error).splitlines()[0]}."
+        ) from error

@@ -1,0 +1,219 @@
+"""What clients get: plain frozen data, and one small tree of errors; knows no messages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from detector.errors import OffpathError
+
+__all__ = [
+    "BundleDescription",
+    "CallError",
+    "ClassDescription",
+    "DetectReply",
+    "Detection",
+    "FieldViolation",
+    "InvalidRequestError",
+    "LayerDescription",
+    "LayerPath",
+    "LayerWeight",
+    "RequestTimeoutError",
+    "ServerBusyError",
+    "ServerFailureError",
+    "ServerUnavailableError",
+    "Verdict",
+]
+
+
+class Verdict(StrEnum):
+    """Whether an image took the path of its predicted class."""
+
+    ON_PATH = "on path"
+    OFF_PATH = "off path"
+    ABSTAIN = "abstain"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LayerPath:
+    """The gates of one layer for one image.
+
+    Args:
+        name: Name of the layer.
+        open_gates: True where the gate is open, in the layer's order.
+        logits: Value of each gate before it was made binary; open means positive.
+        activations: Mean over height and width of each gated output channel.
+    """
+
+    name: str
+    open_gates: tuple[bool, ...]
+    logits: tuple[float, ...]
+    activations: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LayerWeight:
+    """How much one layer weighs in the score, a share in [0, 1]."""
+
+    name: str
+    weight: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Detection:
+    """What was found for one image.
+
+    Args:
+        predicted_class: Index of the predicted class.
+        label: Its name.
+        probability: Softmax probability of the predicted class, in [0, 1].
+        score: How unusual the path is; higher is more suspicious; NaN, with an abstention, where
+            the network's own output is not finite.
+        p_value: Share of clean images of that class that score at least as high, in (0, 1]; NaN
+            where the score is.
+        alpha: The false-alarm budget that the verdict keeps, in (0, 1).
+        verdict: The verdict.
+        reason: The verdict's reason, one sentence.
+        path: The path, layer by layer; empty unless it was asked for.
+        layers: The layers that weigh most, heaviest first; empty unless they were asked for.
+    """
+
+    predicted_class: int
+    label: str
+    probability: float
+    score: float
+    p_value: float
+    alpha: float
+    verdict: Verdict
+    reason: str
+    path: tuple[LayerPath, ...] = ()
+    layers: tuple[LayerWeight, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DetectReply:
+    """The answer to one call.
+
+    Args:
+        detections: One for each image, in the order of the request.
+        request_id: Name of the call in the server's log.
+        bundle_digest: Digest of the bundle that answered.
+    """
+
+    detections: tuple[Detection, ...]
+    request_id: str
+    bundle_digest: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClassDescription:
+    """A class and the number of calibration images that are predicted to be of it."""
+
+    name: str
+    calibration_images: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LayerDescription:
+    """A gated layer and its number of gates."""
+
+    name: str
+    gates: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BundleDescription:
+    """What a server has loaded.
+
+    Args:
+        digest: SHA-256 over all files of the bundle.
+        schema_version: Version of the bundle's file format.
+        created: When it was calibrated, ISO 8601.
+        classes: The classes, by index.
+        alpha: The bundle's false-alarm budget, the largest a call may ask for.
+        smallest_alpha: The least budget that at least one class can promise.
+        confidence: Probability that the promise holds.
+        guarantee: ``pac`` or ``plain``.
+        backbone: Name of the network's backbone.
+        input_height: Height to which images are brought, pixels.
+        input_width: Width to which images are brought, pixels.
+        layers: The gated layers, in the network's order.
+    """
+
+    digest: str
+    schema_version: int
+    created: str
+    classes: tuple[ClassDescription, ...]
+    alpha: float
+    smallest_alpha: float
+    confidence: float
+    guarantee: str
+    backbone: str
+    input_height: int
+    input_width: int
+    layers: tuple[LayerDescription, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FieldViolation:
+    """One field of a request at fault, and what is wrong with it."""
+
+    field: str
+    description: str
+
+
+class CallError(OffpathError):
+    """A call to a server failed.
+
+    Args:
+        message: What happened.
+        request_id: Name of the call in the server's log, where the server was reached.
+    """
+
+    def __init__(self, message: str, *, request_id: str = "") -> None:
+        super().__init__(message)
+        self.request_id = request_id
+
+
+class InvalidRequestError(CallError):
+    """The request is at fault; the same one will fail again.
+
+    Args:
+        message: What happened.
+        violations: The fields at fault.
+        request_id: Name of the call in the server's log.
+    """
+
+    def __init__(
+        self, message: str, *, violations: tuple[FieldViolation, ...] = (), request_id: str = ""
+    ) -> None:
+        super().__init__(message, request_id=request_id)
+        self.violations = violations
+
+
+class ServerBusyError(CallError):
+    """The server has no room; try again later.
+
+    Args:
+        message: What happened.
+        retry_after_s: When there is likely to be room, seconds; None where the server said nothing.
+        request_id: Name of the call in the server's log.
+    """
+
+    def __init__(
+        self, message: str, *, retry_after_s: float | None = None, request_id: str = ""
+    ) -> None:
+        super().__init__(message, request_id=request_id)
+        self.retry_after_s = retry_after_s
+
+
+class ServerUnavailableError(CallError):
+    """No server answers at the address, or it is shutting down."""
+
+
+class RequestTimeoutError(CallError):
+    """The answer did not come in time."""
+
+
+class ServerFailureError(CallError):
+    """The server failed; its log knows more under the request id."""

@@ -1,0 +1,243 @@
+"""The server's life: load, warm up, listen, serve, and on SIGTERM stop without losing a call."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Self
+from wsgiref.simple_server import WSGIServer
+
+import grpc
+import torch
+from grpc_reflection.v1alpha import reflection
+from prometheus_client import CollectorRegistry, start_http_server
+
+from detector.bundle import Bundle, load_bundle
+from detector.images import ImageLimits
+from detector.pipeline import Findings
+from service.batcher import Batcher, BatchLimits
+from service.errors import StartError
+from service.health import HEALTH_SERVICE_NAME, Health
+from service.interceptors import CallInterceptor
+from service.metrics import Metrics
+from service.servicer import SERVICE_NAME, DetectionServicer
+from service.settings import Settings
+
+__all__ = ["DetectionServer", "load_and_serve"]
+
+_QUIET_S = 0.1
+_LAST_REPLIES_S = 2.0
+_log = logging.getLogger(__name__)
+
+
+class DetectionServer:
+    """One running server; made by `start`, ended by `drain`.
+
+    Args:
+        bundle: What is served.
+        settings: How.
+    """
+
+    def __init__(self, bundle: Bundle, settings: Settings) -> None:
+        self._bundle = bundle
+        self._settings = settings
+        self._health = Health(SERVICE_NAME)
+        self._metrics = Metrics(CollectorRegistry())
+        self._decoders = ThreadPoolExecutor(
+            settings.decode_threads, thread_name_prefix="offpath-decode"
+        )
+        self._batcher: Batcher[Findings] = Batcher(
+            bundle.pipeline.analyse,
+            limits=BatchLimits(
+                sizes=settings.batch_sizes,
+                max_delay_s=settings.max_queue_delay_s,
+                max_images=settings.max_queue_images,
+                max_bytes=settings.max_queue_bytes,
+            ),
+            observer=self._metrics,
+        )
+        self._calls = CallInterceptor(self._metrics)
+        self._server = self._build_grpc_server()
+        self._metrics_server: WSGIServer | None = None
+        self.port = 0
+        self.metrics_port = 0
+
+    @classmethod
+    async def start(cls, bundle: Bundle, settings: Settings) -> Self:
+        """A server that is warm and takes calls.
+
+        Raises:
+            StartError: If a port is in use or the address does not exist.
+        """
+        server = cls(bundle, settings)
+        try:
+            await server._start()
+        except BaseException:
+            await server._close()
+            raise
+        return server
+
+    @property
+    def address(self) -> str:
+        """Where calls go, ``host:port``."""
+        return _address(self._settings.host, self.port)
+
+    @property
+    def metrics_url(self) -> str:
+        """Where Prometheus looks."""
+        return f"http://{_address(self._settings.host, self.metrics_port)}/metrics"
+
+    async def drain(self) -> bool:
+        """Stop without losing an accepted call.
+
+        Readiness turns first and calls are still taken for the drain delay, as load balancers
+        need that long to look away. Then new calls are refused and the queue is finished.
+
+        Returns:
+            Whether every accepted call was answered within the drain timeout.
+        """
+        await self._health.draining()
+        _log.info("Draining: takes calls for %g s more", self._settings.drain_delay_s)
+        await asyncio.sleep(self._settings.drain_delay_s)
+        finished = await self._batcher.stop(timeout_s=self._settings.drain_timeout_s)
+        await self._calls.quiet(for_s=_QUIET_S, timeout_s=_LAST_REPLIES_S)
+        await self._server.stop(_LAST_REPLIES_S)
+        await self._close()
+        _log.info("Stopped; every accepted call answered: %s", finished)
+        return finished
+
+    def _build_grpc_server(self) -> Any:
+        settings = self._settings
+        server = grpc.aio.server(
+            interceptors=[self._calls],
+            options=[
+                # Two servers would share one port in silence.
+                ("grpc.so_reuseport", 0),
+                ("grpc.max_receive_message_length", settings.max_message_bytes),
+                ("grpc.max_send_message_length", settings.max_message_bytes),
+                ("grpc.keepalive_time_ms", int(settings.keepalive_time_s * 1000)),
+                ("grpc.keepalive_timeout_ms", int(settings.keepalive_timeout_s * 1000)),
+                ("grpc.max_connection_age_ms", int(settings.max_connection_age_s * 1000)),
+                (
+                    "grpc.max_connection_age_grace_ms",
+                    int(settings.max_connection_age_grace_s * 1000),
+                ),
+            ],
+        )
+        servicer = DetectionServicer(
+            self._bundle,
+            batcher=self._batcher,
+            decoders=self._decoders,
+            metrics=self._metrics,
+            limits=ImageLimits(max_pixels=settings.max_pixels),
+            max_images=settings.max_images_per_request,
+        )
+        servicer.register(server)
+        self._health.register(server)
+        reflection.enable_server_reflection(
+            (SERVICE_NAME, HEALTH_SERVICE_NAME, reflection.SERVICE_NAME), server
+        )
+        return server
+
+    async def _start(self) -> None:
+        self._bind()
+        preprocessing = self._bundle.pipeline.preprocessing
+        await self._batcher.warm_up(
+            torch.zeros(3, preprocessing.height, preprocessing.width, dtype=torch.uint8)
+        )
+        self._batcher.start()
+        self._describe_bundle()
+        await self._server.start()
+        await self._health.ready()
+
+    def _bind(self) -> None:
+        host, port = self._settings.host, self._settings.port
+        try:
+            self.port = self._server.add_insecure_port(_address(host, port))
+        except RuntimeError as error:
+            raise _port_error("port", host, port) from error
+        try:
+            self._metrics_server, _ = start_http_server(
+                self._settings.metrics_port, host, self._metrics.registry
+            )
+        except OSError as error:
+            raise _port_error("metrics_port", host, self._settings.metrics_port) from error
+        self.metrics_port = self._metrics_server.server_port
+
+    def _describe_bundle(self) -> None:
+        manifest = self._bundle.manifest
+        self._metrics.bundle.info(
+            {
+                "digest": manifest.digest,
+                "schema_version": str(manifest.schema_version),
+                "backbone": manifest.backbone.value,
+                "created": manifest.created,
+            }
+        )
+
+    async def _close(self) -> None:
+        await self._batcher.stop(timeout_s=0)
+        await self._server.stop(None)
+        self._decoders.shutdown(wait=False, cancel_futures=True)
+        if self._metrics_server is not None:
+            await asyncio.to_thread(self._metrics_server.shutdown)
+            self._metrics_server.server_close()
+            self._metrics_server = None
+
+
+async def load_and_serve(settings: Settings, *, ready: Callable[[DetectionServer], None]) -> bool:
+    """Load the bundle, serve until SIGTERM or SIGINT, drain.
+
+    Args:
+        settings: How to serve.
+        ready: Called once calls are taken.
+
+    Returns:
+        Whether every accepted call was answered.
+
+    Raises:
+        BundleError: If the bundle cannot be loaded.
+        StartError: If the server cannot start.
+    """
+    if settings.torch_threads:
+        torch.set_num_threads(settings.torch_threads)
+    bundle = load_bundle(settings.bundle, device=_device(settings.device))
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop.set)
+    server = await DetectionServer.start(bundle, settings)
+    ready(server)
+    await stop.wait()
+    return await server.drain()
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise StartError(
+            f"The device should be auto, cpu or cuda. Found {name!r}. Choose one of these."
+        ) from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise StartError(
+            "The device cuda should have a GPU that torch can use. Found none. Choose cpu."
+        )
+    return device
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _port_error(option: str, host: str, port: int) -> StartError:
+    return StartError(
+        f"{_address(host, port)} should be an address of this machine with a free port. "
+        "Found it in use or not there. "
+        f"Choose another with --{option.replace('_', '-')} or OFFPATH_{option.upper()}."
+    )

@@ -1,0 +1,129 @@
+"""The two calls of the DetectionService, each a few steps that other files know how to do."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from concurrent.futures import Executor
+from typing import Any
+
+from offpath.v1 import detection_pb2 as pb
+from offpath.v1 import detection_pb2_grpc as pb_grpc
+from torch import Tensor
+
+from detector.bundle import Bundle
+from detector.errors import InvalidInputError
+from detector.images import ImageLimits
+from detector.pipeline import Findings
+from service import codec
+from service.batcher import Batcher, Row
+from service.codec import DetectCall, RawImage, SentImage
+from service.errors import RequestError, Violation
+from service.interceptors import current_request_id
+from service.metrics import Metrics
+
+__all__ = ["SERVICE_NAME", "DetectionServicer"]
+
+SERVICE_NAME: str = pb.DESCRIPTOR.services_by_name["DetectionService"].full_name
+"""The service's full name on the wire."""
+
+
+class DetectionServicer(pb_grpc.DetectionServiceServicer):
+    """Answers calls out of one bundle.
+
+    Args:
+        bundle: What is served.
+        batcher: Where images are analysed.
+        decoders: Threads that decode images.
+        metrics: Where answers are counted.
+        limits: Which image sizes are taken.
+        max_images: Most images in one request.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        batcher: Batcher[Findings],
+        decoders: Executor,
+        metrics: Metrics,
+        limits: ImageLimits,
+        max_images: int,
+    ) -> None:
+        self._bundle = bundle
+        self._pipeline = bundle.pipeline
+        self._batcher = batcher
+        self._decoders = decoders
+        self._metrics = metrics
+        self._limits = limits
+        self._max_images = max_images
+        self._description = codec.encode_bundle(bundle)
+
+    def register(self, server: Any) -> None:
+        """Answer calls on a server."""
+        add = pb_grpc.add_DetectionServiceServicer_to_server
+        add(self, server)  # type: ignore[no-untyped-call]  # generated code
+
+    async def Detect(self, request: pb.DetectRequest, context: Any) -> pb.DetectResponse:  # noqa: N802  # the contract's name
+        """Classify images and give a verdict on each one's path."""
+        call = codec.decode_request(request, max_images=self._max_images)
+        alpha = self._pipeline.check_alpha(call.alpha)
+        deadline = self._batcher.deadline(context.time_remaining())
+        with self._batcher.admit(
+            images=len(call.images), size_bytes=call.size_bytes, deadline=deadline
+        ):
+            images = await self._decode(call.images)
+            rows = await self._batcher.submit(images, deadline=deadline)
+            return self._reply(call, alpha, rows)
+
+    async def GetBundle(  # noqa: N802  # the contract's name
+        self,
+        request: pb.GetBundleRequest,  # noqa: ARG002  # gRPC passes it
+        context: Any,  # noqa: ARG002  # gRPC passes it
+    ) -> pb.GetBundleResponse:
+        """Describe what is loaded."""
+        return self._description
+
+    def _reply(
+        self, call: DetectCall, alpha: float, rows: list[Row[Findings]]
+    ) -> pb.DetectResponse:
+        detections = []
+        for row in rows:
+            detection = self._pipeline.detect(row.batch, row.index, alpha)
+            self._metrics.answered(
+                verdict=detection.verdict.name.lower(),
+                score=detection.score,
+                p_value=detection.p_value,
+            )
+            path = row.batch.path[row.index : row.index + 1] if call.include_path else None
+            detections.append(
+                codec.encode_detection(detection, path=path, layers=call.include_layers)
+            )
+        return codec.encode_reply(
+            detections,
+            request_id=current_request_id(),
+            bundle_digest=self._bundle.manifest.digest,
+        )
+
+    async def _decode(self, images: tuple[SentImage, ...]) -> list[Tensor]:
+        """All images at the network's input size, or every field at fault at once."""
+        started = time.perf_counter()
+        results = await asyncio.gather(*(self._pixels(image) for image in images))
+        self._metrics.decode_seconds.observe(time.perf_counter() - started)
+        violations = tuple(result for result in results if isinstance(result, Violation))
+        if violations:
+            raise RequestError(violations)
+        return [result for result in results if isinstance(result, Tensor)]
+
+    async def _pixels(self, image: SentImage) -> Tensor | Violation:
+        size = (self._pipeline.preprocessing.height, self._pipeline.preprocessing.width)
+        if isinstance(image, RawImage) and (image.height, image.width) == size:
+            return self._fitted(image)  # a copy of a few kilobytes: a thread would cost more
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._decoders, self._fitted, image)
+
+    def _fitted(self, image: SentImage) -> Tensor | Violation:
+        try:
+            return self._pipeline.preprocessing.fit(image.pixels(self._limits))
+        except InvalidInputError as error:
+            return Violation(image.field, str(error))

@@ -1,0 +1,135 @@
+"""Everything that can be configured about the server, and the only reader of the environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from detector.errors import OffpathError
+
+__all__ = ["Settings", "SettingsError", "load_settings"]
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+Count = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class SettingsError(OffpathError):
+    """A setting has a value that it cannot have."""
+
+
+class Settings(BaseSettings):
+    """How the server runs; each field is read from ``OFFPATH_`` and its name in capitals."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="OFFPATH_", frozen=True, extra="ignore", use_attribute_docstrings=True
+    )
+
+    host: str = "127.0.0.1"
+    """Address to listen on, for calls and metrics. Only this machine: without authentication the
+    service opens to a network when someone says so, as a container does with 0.0.0.0."""
+
+    port: Port = 50051
+    """Port for calls; 0 takes any free one. 50051 is the port that gRPC examples use."""
+
+    metrics_port: Port = 9464
+    """Port for Prometheus; 0 takes any free one. 9464 is the registered port of OpenTelemetry's
+    Prometheus exporter. Apart from the calls, so that it can stay closed to callers."""
+
+    bundle: Path | None = None
+    """Folder of the bundle to serve. Unset: the default inside the package."""
+
+    device: str = "auto"
+    """Where the network runs: ``cpu``, ``cuda``, ``cuda:1``. ``auto`` takes CUDA where there is."""
+
+    torch_threads: Annotated[int, Field(ge=0)] = 0
+    """Threads for one batch on the CPU; 0 leaves the choice to torch, one for each core."""
+
+    batch_sizes: tuple[Count, ...] = (1, 2, 4, 8, 12, 16, 24, 32)
+    """Sizes of batch that the network sees; smaller ones are padded. Fixed, so that warm-up meets
+    every shape; close together, as padding is work for nothing. Ascending."""
+
+    max_queue_delay_s: Seconds = 0.002
+    """Longest wait for more images before an incomplete batch runs, seconds. Of the order of one
+    image's work: longer waits cost a lone caller more than a fuller batch gives back."""
+
+    max_queue_images: Count = 1024
+    """Most images admitted and not yet answered. 32 full batches: what waits longer than that is
+    better sent elsewhere."""
+
+    max_queue_bytes: Count = 256 * 2**20
+    """Most bytes of admitted and not yet answered requests, bounding memory. 256 MiB: sixteen
+    messages of the largest size."""
+
+    max_images_per_request: Count = 64
+    """Most images in one request; two full batches, so that no caller holds up the others."""
+
+    max_message_bytes: Count = 16 * 2**20
+    """Largest request and reply, bytes. 16 MiB: 64 raw images of 224 x 224 fit (9.6 MB); gRPC's
+    own 4 MiB would refuse them."""
+
+    max_pixels: Count = 16_777_216
+    """Largest height times width of one image. 16.8 million: photos of current phones as they are
+    shared; decoded 50 MB."""
+
+    decode_threads: Count = 2
+    """Threads that decode images. Two: decoding should not take the cores from the network."""
+
+    drain_delay_s: Seconds = 5.0
+    """How long the server still takes calls after SIGTERM, seconds, while it reports NOT_SERVING.
+    Five: load balancers and Kubernetes endpoints need a few seconds to look away."""
+
+    drain_timeout_s: PositiveSeconds = 20.0
+    """Longest time to finish the queue after that, seconds. With the delay below the 30 seconds
+    after which Kubernetes kills."""
+
+    keepalive_time_s: PositiveSeconds = 60.0
+    """Silence on a connection after which the server asks whether the caller is there, seconds."""
+
+    keepalive_timeout_s: PositiveSeconds = 20.0
+    """How long the answer to that may take before the connection is closed, seconds."""
+
+    max_connection_age_s: PositiveSeconds = 1800.0
+    """Age at which a connection is closed once its calls are done, seconds. Half an hour: clients
+    have to look up addresses again now and then to find new servers."""
+
+    max_connection_age_grace_s: PositiveSeconds = 30.0
+    """How long calls on such a connection may still take, seconds."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if not self.batch_sizes or list(self.batch_sizes) != sorted(set(self.batch_sizes)):
+            raise ValueError(f"batch_sizes should ascend. Found {self.batch_sizes}")
+        if self.max_images_per_request > self.max_queue_images:
+            raise ValueError(
+                "max_queue_images should hold a largest request, max_images_per_request. "
+                f"Found {self.max_queue_images} and {self.max_images_per_request}"
+            )
+        if self.max_message_bytes > self.max_queue_bytes:
+            raise ValueError(
+                "max_queue_bytes should hold a largest request, max_message_bytes. "
+                f"Found {self.max_queue_bytes} and {self.max_message_bytes}"
+            )
+        return self
+
+
+def load_settings(**given: object) -> Settings:
+    """The settings from the environment; what is given and not None comes first.
+
+    Raises:
+        SettingsError: If one has a value that it cannot have.
+    """
+    chosen = {name: value for name, value in given.items() if value is not None}
+    try:
+        return Settings(**chosen)  # type: ignore[arg-type]  # pydantic checks the values
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = ".".join(str(part) for part in first["loc"]) or "Settings"
+        raise SettingsError(
+            f"{name} should be a valid setting. Found: {first['msg']}. Change the option or the "
+            "environment variable OFFPATH_..., as the docstrings of service/settings.py say."
+        ) from error

@@ -1,0 +1,93 @@
+"""What the commands print: tables for people, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from rich.table import Table
+from rich.text import Text
+
+from service.results import Detection, Verdict
+
+__all__ = ["ShownImage", "detections_json", "detections_table", "verdict_text"]
+
+_STYLES = {Verdict.ON_PATH: "green", Verdict.OFF_PATH: "bold red", Verdict.ABSTAIN: "yellow"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShownImage:
+    """One row of a table.
+
+    Args:
+        name: Name of the image.
+        detection: What was found.
+        label: Its true class, where it is known.
+        kind: What was done to it, where that is told.
+    """
+
+    name: str
+    detection: Detection
+    label: str = ""
+    kind: str = ""
+
+
+def verdict_text(verdict: Verdict) -> Text:
+    """A verdict in its colour."""
+    return Text(verdict.value, style=_STYLES[verdict])
+
+
+def detections_table(images: Sequence[ShownImage]) -> Table:
+    """One row for each image; columns that are empty throughout are left out."""
+    kinds = any(image.kind for image in images)
+    labels = any(image.label for image in images)
+    reasons = not labels
+    table = Table()
+    for title, shown in (("image", True), ("kind", kinds), ("label", labels), ("prediction", True)):
+        if shown:
+            table.add_column(title, overflow="fold")
+    for title in ("probability", "score", "p-value"):
+        table.add_column(title, justify="right")
+    table.add_column("verdict", no_wrap=True)
+    if reasons:
+        table.add_column("reason", overflow="fold")
+    for image in images:
+        found = image.detection
+        table.add_row(
+            image.name,
+            *([image.kind] if kinds else []),
+            *([image.label] if labels else []),
+            found.label,
+            f"{found.probability:.3f}",
+            f"{found.score:.2f}",
+            f"{found.p_value:.4f}",
+            verdict_text(found.verdict),
+            *([_reason(found)] if reasons else []),
+        )
+    return table
+
+
+def detections_json(images: Sequence[ShownImage]) -> str:
+    """A JSON array with one object for each image; what is not a number is null."""
+    rows = [
+        {
+            "image": image.name,
+            **asdict(image.detection),
+            "score": _number(image.detection.score),
+            "p_value": _number(image.detection.p_value),
+        }
+        for image in images
+    ]
+    return json.dumps(rows, indent=2, allow_nan=False)
+
+
+def _number(value: float) -> float | None:
+    """JSON knows no NaN."""
+    return value if math.isfinite(value) else None
+
+
+def _reason(detection: Detection) -> str:
+    layers = ", ".join(f"{layer.name} {layer.weight:.0%}" for layer in detection.layers)
+    return f"{detection.reason} Layers: {layers}." if layers else detection.reason

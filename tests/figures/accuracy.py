@@ -1,0 +1,52 @@
+"""What decoupling costs in accuracy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from detector.weights import load_plain
+from tests.figures.bench import Bench
+from tests.figures.figure import Figure, share_text
+
+__all__ = ["accuracy"]
+
+_PLAIN = Path(__file__).parent / "weights" / "plain.safetensors"
+_PLAIN_TARGET = 0.91
+_LOSS_TARGET = 0.015
+
+
+def accuracy(bench: Bench) -> list[Figure]:
+    """Test accuracy of the decoupled network and of the plain one that it was trained from."""
+    labels = bench.splits.test.labels
+    plain, info = load_plain(_PLAIN)
+    right = 0
+    with torch.inference_mode():
+        for start in range(0, len(labels), 250):
+            rows = range(start, min(start + 250, len(labels)))
+            images = bench.splits.test.read(rows, info.preprocessing)
+            predicted = plain(info.preprocessing(images)).argmax(dim=1).numpy()
+            right += int((predicted == labels[rows.start : rows.stop]).sum())
+    decoupled = int((bench.clean.predicted == labels).sum())
+    lost = (right - decoupled) / len(labels)
+    return [
+        Figure(
+            name="test accuracy, plain ResNet-20",
+            target=f">= {_PLAIN_TARGET:.1%}",
+            measured=share_text(right, len(labels)),
+            holds=right / len(labels) >= _PLAIN_TARGET,
+        ),
+        Figure(
+            name="test accuracy, decoupled ResNet-20",
+            target="",
+            measured=share_text(decoupled, len(labels)),
+            holds=None,
+        ),
+        Figure(
+            name="test accuracy lost by decoupling",
+            target=f"<= {_LOSS_TARGET * 100:.1f} points",
+            measured=f"{lost * 100:.2f} points",
+            holds=lost <= _LOSS_TARGET,
+        ),
+    ]

@@ -1,0 +1,128 @@
+"""Whether callers that go away take others with them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import statistics
+import time
+from collections import Counter
+from dataclasses import dataclass
+
+import torch
+
+from detector.errors import OffpathError
+from service.client import AsyncClient
+from tests.figures.bench import Bench
+from tests.figures.figure import Figure
+from tests.figures.serving import Server, png, serving
+
+__all__ = ["cancellation"]
+
+_CALLS = 1000
+_CANCELLED = 300
+_AT_ONCE = 64
+_PROBES = 128
+_MOST_IMAGES = 4
+_IMAGES = 256
+_TIMEOUT_S = 60.0
+_ALL_S = 300.0
+_SEED = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Call:
+    """One call: which images it sends, and when it gives up, as a share of a usual call."""
+
+    images: tuple[int, ...]
+    patience: float | None
+
+
+def cancellation(bench: Bench) -> list[Figure]:
+    """1 000 calls of one to four PNG images, 64 at a time, of which 300 give up at random moments.
+
+    The moments spread evenly from the start of a call to one and a half times the median duration,
+    so that they meet calls on their way, in the queue, in a batch and answered. Each of the others
+    has to get an answer about its own images: as many detections, of the classes that the same
+    pipeline predicts in this process. Afterwards the server has to hold nothing and stop with 0.
+    """
+    pixels = bench.pixels(bench.splits.test, _IMAGES)
+    images = [png(image) for image in pixels.permute(0, 2, 3, 1).numpy()]
+    expected = torch.cat([bench.pipeline.analyse(b).predicted for b in pixels.split(64)]).tolist()
+    with serving() as server:
+        ends = asyncio.run(_run(server, images, expected, _calls()))
+        held = server.metric("offpath_queue_images")
+        code = server.stop()
+    others = _CALLS - _CANCELLED
+    failed = others - ends["answered"]
+    return [
+        Figure(
+            name=f"others that fail or hang, {_CANCELLED} of {_CALLS} calls cancelled",
+            target="0",
+            measured=(
+                f"{failed} of {others}{_list(ends)}; {ends['given up']} given up, "
+                f"{ends['answered before']} answered before; {held:.0f} images left in the server, "
+                f"exit code {code}"
+            ),
+            holds=failed == 0 and held == 0 and code == 0,
+        )
+    ]
+
+
+def _calls() -> list[_Call]:
+    chance = random.Random(_SEED)
+    impatient = set(chance.sample(range(_CALLS), _CANCELLED))
+    return [
+        _Call(
+            images=tuple(chance.choices(range(_IMAGES), k=chance.randint(1, _MOST_IMAGES))),
+            patience=chance.uniform(0, 1.5) if number in impatient else None,
+        )
+        for number in range(_CALLS)
+    ]
+
+
+async def _run(
+    server: Server, images: list[bytes], expected: list[int], calls: list[_Call]
+) -> Counter[str]:
+    ends: Counter[str] = Counter()
+    durations: list[float] = []
+    places = asyncio.Semaphore(_AT_ONCE)
+
+    async def ask(client: AsyncClient, call: _Call) -> str:
+        try:
+            reply = await client.detect([images[i] for i in call.images], timeout_s=_TIMEOUT_S)
+        except OffpathError as error:
+            return type(error).__name__
+        found = [detection.predicted_class for detection in reply.detections]
+        return "answered" if found == [expected[i] for i in call.images] else "wrong answer"
+
+    async def measure(client: AsyncClient, call: _Call) -> None:
+        async with places:
+            started = time.perf_counter()
+            await ask(client, call)
+            durations.append(time.perf_counter() - started)
+
+    async def make(client: AsyncClient, call: _Call, usual_s: float) -> None:
+        async with places:
+            if call.patience is None:
+                ends[await ask(client, call)] += 1
+                return
+            try:
+                async with asyncio.timeout(call.patience * usual_s):
+                    end = await ask(client, call)
+                    ends["answered before" if end == "answered" else f"impatient {end}"] += 1
+            except TimeoutError:
+                ends["given up"] += 1
+
+    async with AsyncClient(server.address) as client, asyncio.timeout(_ALL_S):
+        await asyncio.gather(*(measure(client, call) for call in calls[:_PROBES]))
+        usual_s = statistics.median(durations)
+        await asyncio.gather(*(make(client, call, usual_s) for call in calls))
+    return ends
+
+
+def _list(ends: Counter[str]) -> str:
+    """What the others met that were not answered."""
+    known = {"answered", "given up", "answered before"}
+    met = ", ".join(f"{count} {end}" for end, count in ends.items() if end not in known)
+    return f" ({met})" if met else ""

@@ -1,0 +1,80 @@
+"""What a figure is, and the intervals around it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import beta
+from sklearn.metrics import roc_auc_score
+
+__all__ = ["Figure", "auroc_with_interval", "share_interval", "share_text"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Figure:
+    """One line of `make figures`.
+
+    Args:
+        name: What was measured.
+        target: What it should be; empty where the figure is only reported.
+        measured: What was found, with its interval where it has one.
+        holds: Whether the target is met; None where there is none.
+    """
+
+    name: str
+    target: str
+    measured: str
+    holds: bool | None
+
+    @property
+    def outcome(self) -> str:
+        """``holds``, ``short`` or, without a target, ``reported``."""
+        return {True: "holds", False: "short", None: "reported"}[self.holds]
+
+    def to_json(self) -> dict[str, Any]:
+        """The figure as plain JSON values."""
+        return {**asdict(self), "outcome": self.outcome}
+
+
+def share_interval(hits: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Clopper-Pearson interval of a share."""
+    tail = (1 - confidence) / 2
+    low = beta.ppf(tail, hits, total - hits + 1) if hits else 0.0
+    high = beta.ppf(1 - tail, hits + 1, total - hits) if hits < total else 1.0
+    return float(low), float(high)
+
+
+def share_text(hits: int, total: int) -> str:
+    """A share in per cent with its 95 % interval."""
+    low, high = share_interval(hits, total)
+    return f"{hits / total:.2%} [{low:.2%}, {high:.2%}] of {total}"
+
+
+def auroc_with_interval(
+    clean: NDArray[np.float64], attacked: NDArray[np.float64], *, draws: int = 200
+) -> tuple[float, float, float]:
+    """Area under the ROC curve and its 95 % bootstrap interval.
+
+    Args:
+        clean: Scores of clean images.
+        attacked: Scores of attacked images.
+        draws: Bootstrap resamples.
+    """
+    generator = np.random.default_rng(0)
+
+    def area(negatives: NDArray[np.float64], positives: NDArray[np.float64]) -> float:
+        truth = np.r_[np.zeros(len(negatives)), np.ones(len(positives))]
+        return float(roc_auc_score(truth, np.r_[negatives, positives]))
+
+    resampled = [
+        area(
+            generator.choice(clean, len(clean)),
+            generator.choice(attacked, len(attacked)),
+        )
+        for _ in range(draws)
+    ]
+    low, high = np.quantile(resampled, [0.025, 0.975])
+    return area(clean, attacked), float(low), float(high)

@@ -1,0 +1,174 @@
+"""Processes beside this one that the figures about serving need: servers, callers, ceilings."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Self
+from urllib.request import urlopen
+
+import grpc
+import numpy as np
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from numpy.typing import NDArray
+from offpath.v1 import detection_pb2
+from PIL import Image
+
+__all__ = ["Server", "Worker", "core", "png", "serving"]
+
+_START_TIMEOUT_S = 180.0
+_STOP_TIMEOUT_S = 60.0
+_POLL_S = 0.05
+_SERVICE = detection_pb2.DESCRIPTOR.services_by_name["DetectionService"].full_name
+# One thread everywhere: OpenMP would else start one for each core, pinned or not.
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OFFPATH_TORCH_THREADS": "1"}
+
+
+class Server:
+    """A server in a process of its own.
+
+    Args:
+        process: The process.
+        address: Where calls go, ``host:port``.
+        metrics_url: Where Prometheus looks.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], address: str, metrics_url: str) -> None:
+        self.process = process
+        self.address = address
+        self.metrics_url = metrics_url
+
+    def metric(self, name: str) -> float:
+        """Value of a metric without labels."""
+        with urlopen(self.metrics_url, timeout=30) as reply:
+            lines = reply.read().decode().splitlines()
+        return next(float(line.split()[1]) for line in lines if line.split()[0] == name)
+
+    def stop(self) -> int:
+        """Send SIGTERM, wait, and give the exit code."""
+        self.process.terminate()
+        return self.process.wait(_STOP_TIMEOUT_S)
+
+
+class Worker:
+    """A process that reads one JSON order a line and answers each with one line of JSON.
+
+    Args:
+        module: What it runs.
+        arguments: Its command line.
+        on: The core it is pinned to.
+    """
+
+    def __init__(self, module: str, *arguments: str, on: int) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | _ONE_THREAD,
+        )
+        _pin(self._process, on)
+
+    def order(self, **order: Any) -> Any:
+        """The answer to one order."""
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"A worker should answer. Found it gone: {self._process.args}.")
+        return json.loads(answer)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.stdin.close()
+        self._process.stdout.close()
+        _end(self._process)
+
+
+@contextlib.contextmanager
+def serving(
+    *, on: int | None = None, drain_delay_s: float = 0.0, program: Sequence[str] | None = None
+) -> Iterator[Server]:
+    """A server of the bundled default on free ports, ready, and gone afterwards.
+
+    Args:
+        on: The core it is pinned to, with one thread; None for all cores, with a thread for each.
+        drain_delay_s: How long it takes calls after SIGTERM, seconds.
+        program: What Python runs with the arguments of `offpath`; the command itself by default.
+    """
+    with tempfile.TemporaryDirectory(prefix="offpath-figures-") as folder:
+        ready, log = Path(folder) / "ready.json", Path(folder) / "server.log"
+        command = [sys.executable, *(program or ["-m", "service.cli"])]
+        command += ["serve", "--host", "127.0.0.1", "--port", "0", "--metrics-port", "0"]
+        command += ["--drain-delay-s", str(drain_delay_s), "--ready-file", str(ready)]
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                command,
+                stdout=output,
+                stderr=output,
+                env=os.environ if on is None else os.environ | _ONE_THREAD,
+            )
+        try:
+            if on is not None:
+                _pin(process, on)
+            yield _wait_until_ready(process, ready, log)
+        finally:
+            _end(process)
+
+
+def core(index: int) -> int:
+    """The core of this machine that has this place among those we may use."""
+    cores = sorted(os.sched_getaffinity(0))
+    return cores[index % len(cores)]
+
+
+def png(pixels: NDArray[np.uint8]) -> bytes:
+    """A PNG file of pixels of shape (H, W, 3)."""
+    output = io.BytesIO()
+    Image.fromarray(pixels).save(output, "PNG")
+    return output.getvalue()
+
+
+def _pin(process: subprocess.Popen[Any], on: int) -> None:
+    # The interpreter is still loading: threads that start later inherit the core.
+    os.sched_setaffinity(process.pid, {on})
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], ready: Path, log: Path) -> Server:
+    give_up = time.monotonic() + _START_TIMEOUT_S
+    while time.monotonic() < give_up and process.poll() is None:
+        if ready.exists():
+            server = Server(process, **json.loads(ready.read_text()))
+            _check_health(server.address)
+            return server
+        time.sleep(_POLL_S)
+    raise RuntimeError(f"The server should start. It said: {log.read_text(errors='replace')}")
+
+
+def _check_health(address: str) -> None:
+    with grpc.insecure_channel(address) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        status = stub.Check(health_pb2.HealthCheckRequest(service=_SERVICE), timeout=30).status
+    if status != health_pb2.HealthCheckResponse.SERVING:
+        raise RuntimeError(f"The server should be SERVING. Found health status {status}.")
+
+
+def _end(process: subprocess.Popen[Any]) -> None:
+    if process.poll() is None:
+        process.terminate()
+    try:
+        process.wait(_STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        raise

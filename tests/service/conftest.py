@@ -1,0 +1,190 @@
+"""A small bundle without a network, and real servers on free ports that serve it."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from detector.bundle import Bundle
+from detector.decoupling import Backbone
+from detector.errors import BudgetError
+from detector.paths import PathLayout, PathVectors
+from detector.pipeline import Detection, Findings, LayerWeight, Verdict
+from detector.preprocessing import Preprocessing
+from service.server import DetectionServer
+from service.settings import Settings
+
+SIDE = 8
+FAILING_PIXEL = 251
+
+
+class FakePipeline:
+    """Predicts the first pixel modulo 3; the score is the second pixel."""
+
+    class_names = ("cat", "dog", "ship")
+    calibration_counts = (400, 400, 50)
+    alpha = 0.05
+    smallest_alpha = 0.01
+    layout = PathLayout(names=("first", "second"), sizes=(3, 9))
+    preprocessing = Preprocessing(
+        height=SIDE, width=SIDE, shorter_side=SIDE, mean=(0.5, 0.5, 0.5), std=(1.0, 1.0, 1.0)
+    )
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+        self.threads: set[str] = set()
+        self.open = threading.Event()
+        self.open.set()
+
+    def analyse(self, images: Tensor) -> Findings:
+        self.open.wait()
+        self.threads.add(threading.current_thread().name)
+        self.batches.append(len(images))
+        if bool((images[:, 0, 0, 0] == FAILING_PIXEL).any()):
+            raise RuntimeError("the secret of the network")
+        count = len(images)
+        predicted = images[:, 0, 0, 0].long() % 3
+        scores = images[:, 0, 0, 1].float()
+        logits = images[:, 0, 0, 2:3].float() + torch.linspace(-6, 5, 12)
+        return Findings(
+            class_logits=torch.nn.functional.one_hot(predicted, 3).float(),
+            path=PathVectors(
+                layout=self.layout, bits=logits > 0, logits=logits, activations=logits.relu()
+            ),
+            predicted=predicted,
+            probability=torch.full((count,), 0.5),
+            scores=scores,
+            p_values=1 / (1 + scores),
+            layer_weights=torch.tensor([[0.25, 0.75]]).repeat(count, 1),
+        )
+
+    def check_alpha(self, alpha: float | None) -> float:
+        if alpha is None:
+            return self.alpha
+        if not 0 < alpha < 1:
+            raise BudgetError(f"alpha should lie in (0, 1). Found {alpha}.", field="alpha")
+        if not self.smallest_alpha <= alpha <= self.alpha:
+            raise BudgetError(
+                f"alpha should lie in {self.smallest_alpha}..{self.alpha}. Found {alpha}.",
+                field="alpha",
+            )
+        return alpha
+
+    def detect(self, findings: Findings, row: int, alpha: float | None = None) -> Detection:
+        budget = self.alpha if alpha is None else alpha
+        predicted = int(findings.predicted[row])
+        p_value = float(findings.p_values[row])
+        if predicted == 2 and budget < 0.05:
+            verdict = Verdict.ABSTAIN
+        else:
+            verdict = Verdict.OFF_PATH if p_value <= budget else Verdict.ON_PATH
+        return Detection(
+            predicted_class=predicted,
+            label=self.class_names[predicted],
+            probability=float(findings.probability[row]),
+            score=float(findings.scores[row]),
+            p_value=p_value,
+            alpha=budget,
+            verdict=verdict,
+            reason="For the test.",
+            layers=(LayerWeight(name="second", weight=0.75),),
+        )
+
+
+@dataclass(frozen=True)
+class Images:
+    """Makers of images that the fake pipeline understands."""
+
+    side: int = SIDE
+    failing_pixel: int = FAILING_PIXEL
+
+    def pixels(self, predicted: int = 0, score: int = 0) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        pixels = np.zeros((self.side, self.side, 3), dtype=np.uint8)
+        pixels[0, 0, 0], pixels[0, 1, 0] = predicted, score
+        return pixels
+
+    def png(self, predicted: int = 0, score: int = 0) -> bytes:
+        file = io.BytesIO()
+        Image.fromarray(self.pixels(predicted, score)).save(file, "PNG")
+        return file.getvalue()
+
+
+@pytest.fixture
+def images() -> Images:
+    return Images()
+
+
+@pytest.fixture
+def pipeline() -> FakePipeline:
+    return FakePipeline()
+
+
+@pytest.fixture
+def bundle(pipeline: FakePipeline) -> Bundle:
+    manifest = SimpleNamespace(
+        schema_version=1,
+        digest="d1" * 32,
+        created="2020-08-23T00:00:00+00:00",
+        class_names=pipeline.class_names,
+        alpha=pipeline.alpha,
+        backbone=Backbone.CIFAR_RESNET20,
+        calibration_counts=pipeline.calibration_counts,
+        provenance={},
+        confidence=0.95,
+        guarantee="pac",
+    )
+    return cast("Bundle", SimpleNamespace(pipeline=pipeline, manifest=manifest))
+
+
+@pytest.fixture
+def make_settings() -> Callable[..., Settings]:
+    def make(**changes: Any) -> Settings:
+        fields = {"port": 0, "metrics_port": 0, "drain_delay_s": 0, "drain_timeout_s": 5}
+        return Settings(**{**fields, **changes})
+
+    return make
+
+
+@pytest.fixture
+async def start(
+    bundle: Bundle, make_settings: Callable[..., Settings], pipeline: FakePipeline
+) -> AsyncIterator[Callable[..., Any]]:
+    """Starts servers with changed settings; all are stopped at the end."""
+    servers: list[DetectionServer] = []
+
+    async def start(**changes: Any) -> DetectionServer:
+        servers.append(await DetectionServer.start(bundle, make_settings(**changes)))
+        pipeline.batches.clear()
+        return servers[-1]
+
+    yield start
+    pipeline.open.set()
+    for server in servers:
+        await server.drain()
+
+
+@pytest.fixture
+async def server(start: Callable[..., Any]) -> DetectionServer:
+    return cast("DetectionServer", await start())
+
+
+@pytest.fixture(scope="session")
+def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle on disk that any process can load; its network is untrained."""
+    folder = tmp_path_factory.mktemp("bundles") / "bundle"
+    script = Path(__file__).parent / "real_bundle.py"
+    subprocess.run([sys.executable, str(script), str(folder)], check=True, timeout=120)
+    return folder

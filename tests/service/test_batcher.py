@@ -1,0 +1,370 @@
+"""The batcher's promises, on a clock that only tests move."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor, Future
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from service.admission import DeadlineError, DrainingError, QueueFullError
+from service.batcher import Batcher, BatchFailedError, BatchLimits, MonotonicClock, Row
+
+LIMITS = BatchLimits(sizes=(1, 2, 4), max_delay_s=0.01, max_images=64, max_bytes=1000)
+
+
+class FakeClock:
+    def __init__(self) -> None:
+        self.time = 0.0
+        self._sleepers: list[tuple[float, asyncio.Event]] = []
+
+    def now(self) -> float:
+        return self.time
+
+    async def wait(self, event: asyncio.Event, timeout_s: float) -> None:
+        due = asyncio.Event()
+        self._sleepers.append((self.time + timeout_s, due))
+        tasks = [asyncio.ensure_future(each.wait()) for each in (event, due)]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def advance(self, seconds: float) -> None:
+        await settle()
+        self.time += seconds
+        for moment, due in self._sleepers:
+            if moment <= self.time:
+                due.set()
+        await settle()
+
+
+class InlineExecutor(Executor):
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except RuntimeError as error:
+            future.set_exception(error)
+        return future
+
+
+class HeldExecutor(Executor):
+    """Runs what was submitted only when told to."""
+
+    def __init__(self) -> None:
+        self.held: list[tuple[Future[Any], Callable[[], Any]]] = []
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        self.held.append((future, lambda: fn(*args, **kwargs)))
+        return future
+
+    def release(self) -> None:
+        future, work = self.held.pop(0)
+        future.set_result(work())
+
+
+class Recorder:
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+        self.held = 0
+        self.reasons: list[str] = []
+
+    def pending(self, images: int) -> None:
+        self.held = images
+
+    def batch(self, images: int, seconds: float) -> None:
+        self.batches.append(images)
+
+    def waited(self, seconds: float) -> None:
+        assert seconds >= 0
+
+    def dropped(self, reason: str) -> None:
+        self.reasons.append(reason)
+
+
+async def settle() -> None:
+    for _ in range(30):
+        await asyncio.sleep(0)
+
+
+def image(value: int) -> Tensor:
+    return torch.full((1,), value)
+
+
+def fail_on_13(images: Tensor) -> Tensor:
+    if 13 in images:
+        raise RuntimeError("unlucky")
+    return images
+
+
+class Bench:
+    """A batcher with everything around it under control."""
+
+    def __init__(self, limits: BatchLimits = LIMITS, executor: Executor | None = None) -> None:
+        self.clock = FakeClock()
+        self.observer = Recorder()
+        self.seen: list[Tensor] = []
+        self.executor = executor or InlineExecutor()
+        self.batcher = Batcher(
+            self.analyse,
+            limits=limits,
+            observer=self.observer,
+            clock=self.clock,
+            executor=self.executor,
+        )
+        self.batcher.start()
+
+    def analyse(self, images: Tensor) -> Tensor:
+        self.seen.append(images)
+        return fail_on_13(images)
+
+    def call(self, *values: int, deadline: float = math.inf) -> asyncio.Task[list[Row[Tensor]]]:
+        async def call() -> list[Row[Tensor]]:
+            with self.batcher.admit(images=len(values), size_bytes=1, deadline=deadline):
+                return await self.batcher.submit([image(v) for v in values], deadline=deadline)
+
+        return asyncio.get_running_loop().create_task(call())
+
+    async def close(self) -> None:
+        await self.batcher.stop(timeout_s=0)
+
+
+def values(rows: list[Row[Tensor]]) -> list[int]:
+    return [int(row.batch[row.index]) for row in rows]
+
+
+def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    asyncio.run(test())
+
+
+calls = st.lists(
+    st.tuples(
+        st.integers(1, 6),  # images
+        st.sampled_from([0.0, 0.004, 0.02]),  # time until the next call
+        st.sampled_from(["answer", "cancel", "deadline", "fail"]),
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(calls=calls)
+def test_every_call_gets_its_own_rows_whatever_happens_to_its_batch_mates(
+    calls: list[tuple[int, float, str]],
+) -> None:
+    async def test() -> None:
+        bench = Bench()
+        tasks = []
+        number = 100
+        for count, pause, fate in calls:
+            wanted = list(range(number, number + count))
+            number += count
+            sent = [13] * count if fate == "fail" else wanted
+            deadline = bench.clock.now() + 0.001 if fate == "deadline" else math.inf
+            task = bench.call(*sent, deadline=deadline)
+            await settle()
+            if fate == "cancel":
+                task.cancel()
+            tasks.append((task, wanted, fate))
+            await bench.clock.advance(pause)
+        for _ in range(40):
+            await bench.clock.advance(0.01)
+        failing = any(fate == "fail" for _, _, fate in tasks)
+        for task, wanted, fate in tasks:
+            assert task.done(), "a call hangs"
+            if fate == "answer" and not failing:
+                assert values(task.result()) == wanted
+            elif task.cancelled():
+                assert fate == "cancel"
+            elif (error := task.exception()) is not None:
+                assert isinstance(error, DeadlineError | BatchFailedError)
+                assert fate != "answer" or failing
+        assert all(len(batch) in LIMITS.sizes for batch in bench.seen)
+        assert bench.observer.held == 0
+        await bench.close()
+
+    run(test)
+
+
+def test_a_full_batch_runs_at_once_and_the_rest_after_the_delay() -> None:
+    async def test() -> None:
+        bench = Bench()
+        task = bench.call(1, 2, 3, 4, 5)
+        await settle()
+        assert bench.observer.batches == [4]
+        await bench.clock.advance(0.009)
+        assert bench.observer.batches == [4]
+        await bench.clock.advance(0.002)
+        assert bench.observer.batches == [4, 1]
+        assert values(task.result()) == [1, 2, 3, 4, 5]
+        await bench.close()
+
+    run(test)
+
+
+def test_a_batch_is_padded_to_an_allowed_size() -> None:
+    async def test() -> None:
+        bench = Bench()
+        task = bench.call(7, 8, 9)
+        await bench.clock.advance(0.02)
+        assert [len(batch) for batch in bench.seen] == [4]
+        assert values(await task) == [7, 8, 9]
+        await bench.close()
+
+    run(test)
+
+
+def test_a_cancelled_call_leaves_the_queue_before_its_batch_is_formed() -> None:
+    async def test() -> None:
+        bench = Bench()
+        gone, stays = bench.call(1), bench.call(2)
+        await settle()
+        gone.cancel()
+        await bench.clock.advance(0.02)
+        assert values(await stays) == [2]
+        assert [batch.flatten().tolist() for batch in bench.seen] == [[2]]
+        assert bench.observer.reasons == ["cancelled"]
+        await bench.close()
+
+    run(test)
+
+
+def test_a_call_cancelled_while_its_batch_runs_leaves_the_others_their_answers() -> None:
+    async def test() -> None:
+        held = HeldExecutor()
+        bench = Bench(executor=held)
+        gone, stays = bench.call(1), bench.call(2)
+        await bench.clock.advance(0.02)
+        gone.cancel()
+        await settle()
+        held.release()
+        assert values(await stays) == [2]
+        assert gone.cancelled()
+        await bench.close()
+
+    run(test)
+
+
+def test_a_failed_batch_fails_its_callers_and_the_next_batch_runs() -> None:
+    async def test() -> None:
+        bench = Bench()
+        failing = bench.call(13)
+        await bench.clock.advance(0.02)
+        with pytest.raises(BatchFailedError) as caught:
+            await failing
+        assert "unlucky" not in str(caught.value)
+        later = bench.call(5)
+        await bench.clock.advance(0.02)
+        assert values(await later) == [5]
+        await bench.close()
+
+    run(test)
+
+
+def test_a_deadline_that_passes_in_the_queue_fails_without_being_analysed() -> None:
+    async def test() -> None:
+        held = HeldExecutor()
+        bench = Bench(executor=held)
+        first = bench.call(1, 2, 3, 4)
+        await settle()
+        late = bench.call(5, deadline=0.5)
+        await bench.clock.advance(1.0)
+        held.release()
+        await first
+        with pytest.raises(DeadlineError):
+            await late
+        assert bench.observer.reasons == ["expired"]
+        await bench.close()
+
+    run(test)
+
+
+def test_a_deadline_that_the_work_ahead_cannot_meet_fails_on_arrival() -> None:
+    async def test() -> None:
+        held = HeldExecutor()
+        bench = Bench(executor=held)
+        first = bench.call(1, 2, 3, 4)
+        await bench.clock.advance(1.0)
+        held.release()
+        await first
+        ahead = bench.call(1, 2, 3, 4)
+        await settle()
+        with pytest.raises(DeadlineError, match="work ahead"):
+            await bench.call(5, deadline=bench.clock.now() + 0.5)
+        await settle()
+        held.release()
+        await ahead
+        await bench.close()
+
+    run(test)
+
+
+@pytest.mark.parametrize(("images", "size_bytes", "named"), [(61, 1, "images"), (1, 990, "bytes")])
+def test_what_does_not_fit_in_the_queue_is_refused_with_a_time_to_retry(
+    images: int, size_bytes: int, named: str
+) -> None:
+    async def test() -> None:
+        bench = Bench()
+        with bench.batcher.admit(images=4, size_bytes=20):
+            with (
+                pytest.raises(QueueFullError, match=named) as caught,
+                bench.batcher.admit(images=images, size_bytes=size_bytes),
+            ):
+                pass
+            assert caught.value.retry_after_s > 0
+        with bench.batcher.admit(images=images, size_bytes=size_bytes):
+            assert bench.observer.held == images
+        assert bench.observer.held == 0
+        await bench.close()
+
+    run(test)
+
+
+def test_stopping_answers_the_admitted_and_refuses_the_others() -> None:
+    async def test() -> None:
+        bench = Bench()
+        admitted = bench.call(1)
+        await settle()
+        stopping = asyncio.ensure_future(bench.batcher.stop(timeout_s=10))
+        await settle()
+        with pytest.raises(DrainingError):
+            await bench.call(2)
+        assert await stopping
+        assert values(await admitted) == [1]
+
+    run(test)
+
+
+def test_stopping_without_time_fails_the_calls_that_wait_instead_of_hanging_them() -> None:
+    async def test() -> None:
+        bench = Bench(executor=HeldExecutor())
+        running, waiting = bench.call(1, 2, 3, 4), bench.call(5)
+        await bench.clock.advance(0.02)
+        stopping = asyncio.ensure_future(bench.batcher.stop(timeout_s=1))
+        await bench.clock.advance(2.0)
+        assert not await stopping
+        for task in (running, waiting):
+            with pytest.raises(DrainingError):
+                await task
+
+    run(test)
+
+
+async def test_the_machines_clock_ends_a_wait_by_the_event_or_by_the_time() -> None:
+    clock, event = MonotonicClock(), asyncio.Event()
+    await clock.wait(event, 0.0)
+    event.set()
+    before = clock.now()
+    await clock.wait(event, 60.0)
+    assert clock.now() - before < 30

@@ -1,0 +1,124 @@
+"""Both clients speak in plain data and raise errors that say whether to try again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from detector.errors import ImageError, OffpathError
+from service.client import AsyncClient, Client
+from service.results import (
+    InvalidRequestError,
+    RequestTimeoutError,
+    ServerBusyError,
+    ServerFailureError,
+    ServerUnavailableError,
+    Verdict,
+)
+from service.server import DetectionServer
+
+
+async def test_a_blocking_client_sends_bytes_files_and_pixels(
+    server: DetectionServer, images: Any, tmp_path: Path
+) -> None:
+    file = tmp_path / "image.png"
+    file.write_bytes(images.png(1, 2))
+
+    def work() -> None:
+        with Client(server.address) as client:
+            reply = client.detect(
+                [images.png(0, 1), file, images.pixels(2, 199)],
+                include_path=True,
+                include_layers=True,
+            )
+            assert [d.label for d in reply.detections] == ["cat", "dog", "ship"]
+            assert [d.verdict for d in reply.detections] == [
+                Verdict.ON_PATH,
+                Verdict.ON_PATH,
+                Verdict.OFF_PATH,
+            ]
+            second = reply.detections[0].path[1]
+            assert second.open_gates == tuple(value > 0 for value in second.logits)
+            assert len(second.activations) == 9
+            assert reply.detections[0].layers[0].name == "second"
+            assert client.bundle().classes[2].calibration_images == 50
+
+    await asyncio.to_thread(work)
+
+
+async def test_an_asynchronous_client_gives_the_same(server: DetectionServer, images: Any) -> None:
+    async with AsyncClient(server.address) as client:
+        reply = await client.detect([images.pixels(1, 4)], alpha=0.03)
+        assert (reply.detections[0].label, reply.detections[0].alpha) == ("dog", 0.03)
+        assert reply.detections[0].path == ()
+        assert (await client.bundle()).digest == reply.bundle_digest
+
+
+async def test_a_request_at_fault_lists_its_fields(server: DetectionServer, images: Any) -> None:
+    async with AsyncClient(server.address) as client:
+        with pytest.raises(InvalidRequestError) as caught:
+            await client.detect([images.png(), b"broken"])
+        assert [v.field for v in caught.value.violations] == ["images[1].encoded"]
+        assert caught.value.request_id
+        with pytest.raises(InvalidRequestError, match="alpha"):
+            await client.detect([images.png()], alpha=2.0)
+
+
+async def test_a_server_failure_gives_the_request_id(server: DetectionServer, images: Any) -> None:
+    async with AsyncClient(server.address) as client:
+        with pytest.raises(ServerFailureError) as caught:
+            await client.detect([images.png(images.failing_pixel)])
+        assert caught.value.request_id in str(caught.value)
+
+
+async def test_a_late_answer_is_a_timeout(
+    server: DetectionServer, pipeline: Any, images: Any
+) -> None:
+    pipeline.open.clear()
+    async with AsyncClient(server.address, timeout_s=0.1) as client:
+        with pytest.raises(RequestTimeoutError, match="timeout_s"):
+            await client.detect([images.png()])
+
+
+async def test_a_full_queue_says_when_to_retry(
+    start: Callable[..., Any], pipeline: Any, images: Any
+) -> None:
+    server = await start(max_queue_images=1, max_images_per_request=1)
+    pipeline.open.clear()
+    async with AsyncClient(server.address) as client:
+        calls = [asyncio.ensure_future(client.detect([images.png()])) for _ in range(2)]
+        done, _ = await asyncio.wait(calls, return_when="FIRST_COMPLETED")
+        with pytest.raises(ServerBusyError) as caught:
+            await done.pop()
+        assert caught.value.retry_after_s is not None
+        assert caught.value.retry_after_s > 0
+        pipeline.open.set()
+        await asyncio.gather(*calls, return_exceptions=True)
+
+
+def test_no_server_at_the_address_is_one_clear_error(images: Any) -> None:
+    with Client("127.0.0.1:1") as client:
+        with pytest.raises(ServerUnavailableError, match="offpath serve"):
+            client.detect([images.png()])
+        with pytest.raises(OffpathError):
+            client.bundle()
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        Path("no/such/file.png"),
+        np.zeros((8, 8, 3), dtype=np.float32),
+        np.zeros((8, 8), dtype=np.uint8),
+        np.zeros((8, 8, 4), dtype=np.uint8),
+    ],
+    ids=["missing file", "floats", "no channels", "alpha"],
+)
+def test_what_is_no_image_fails_before_it_is_sent(image: Any) -> None:
+    with Client("127.0.0.1:1") as client, pytest.raises(ImageError, match="should be"):
+        client.detect([image])

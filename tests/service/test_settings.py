@@ -1,0 +1,39 @@
+"""Settings come from the environment, are checked, and say why they are what they are."""
+
+from __future__ import annotations
+
+import pytest
+
+from service.settings import Settings, SettingsError, load_settings
+
+
+def test_every_setting_is_described() -> None:
+    for name, field in Settings.model_fields.items():
+        assert field.description, name
+
+
+def test_the_environment_is_read_and_what_is_given_comes_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OFFPATH_PORT", "1234")
+    monkeypatch.setenv("OFFPATH_METRICS_PORT", "1235")
+    settings = load_settings(port=4321, metrics_port=None)
+    assert (settings.port, settings.metrics_port) == (4321, 1235)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"port": 65536},
+        {"port": "many"},
+        {"batch_sizes": ()},
+        {"batch_sizes": (4, 2)},
+        {"max_queue_images": 10, "max_images_per_request": 11},
+        {"max_queue_bytes": 10},
+        {"drain_timeout_s": float("nan")},
+        {"max_queue_delay_s": -1},
+    ],
+)
+def test_a_setting_that_cannot_be_is_one_clear_error(changes: dict[str, object]) -> None:
+    with pytest.raises(SettingsError, match="Found"):
+        load_settings(**changes)
