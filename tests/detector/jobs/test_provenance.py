@@ -23,7 +23,13 @@ def test_a_package_that_is_not_installed_is_left_out(monkeypatch):
 
 
 def test_folders_of_this_machine_are_left_out_of_the_command(monkeypatch):
-    arguments = ["offpath", "train", "--data", "/some/where/cifar10.npz", "--output=/else/where/run"]
+    arguments = [
+        "offpath",
+        "train",
+        "--data",
+        "/some/where/cifar10.npz",
+        "--output=/else/where/run",
+    ]
     monkeypatch.setattr(sys, "argv", [*arguments, "runs/kept"])
     found = provenance()["command"]
     assert found == "offpath train --data cifar10.npz --output=run runs/kept"
