@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PROTO := $(wildcard proto/offpath/v1/*.proto)
 
-.PHONY: help demo test check format lint types imports proto proto-fresh tests figures pins clean
+.PHONY: help demo test check format lint types imports proto proto-fresh tests figures fix pins clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -51,8 +51,8 @@ proto-fresh: $(READY)
 tests: $(READY)
 	$(BIN)/pytest
 
-figures: $(READY) ## Measure every published figure (about half an hour on two cores)
-	$(BIN)/python -m tests.figures
+figures: $(READY) ## Measure every published figure, half an hour; ARGS='--json' or '--only NAME'
+	$(BIN)/python -m tests.figures $(ARGS)
 
 fix: $(READY) ## Format, and mend what the linter can mend
 	$(BIN)/ruff format .

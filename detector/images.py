@@ -1,6 +1,6 @@
 """From bytes that a caller sent to pixels, with every check that can come before decoding.
 
-Width, height, depth, colour type and the animation flag are read from the file's own header, so
+Width, height, depth, colour type and animation are read from the file's own header, so
 that a small file which would unpack into gigabytes is refused while it is still small.
 """
 
@@ -115,10 +115,7 @@ def decode_image(data: bytes, *, limits: ImageLimits = _DEFAULT_LIMITS) -> Tenso
     """
     header = _read_header(data)
     if header.animated:
-        raise ImageError(
-            f"An image should have one frame. Found an animated {header.format}. "
-            "Send its frames as images of their own."
-        )
+        raise _animated(header.format)
     if header.sixteen_bit:
         raise ImageError(
             "An image should have 8 bits a channel. Found a PNG of 16 bits a channel. "
@@ -193,8 +190,6 @@ def _png_header(data: bytes) -> _Header:
         height=int.from_bytes(data[20:24], "big"),
         sixteen_bit=data[24] == 16,
         palette=data[25] == _PNG_INDEXED,
-        # The control chunk of an animation stands before the first pixels.
-        animated=b"acTL" in data[33 : max(data.find(b"IDAT"), 33)],
     )
 
 
@@ -229,6 +224,7 @@ def _decode(data: bytes, name: str, limits: ImageLimits) -> Tensor:
     try:
         with opener(BytesIO(data)) as image:
             limits.check(image.height, image.width)
+            _check_frames(image, name)
             _check_mode(image)
             image.load()
             _check_opaque(image)
@@ -240,6 +236,12 @@ def _decode(data: bytes, name: str, limits: ImageLimits) -> Tensor:
         # damaged files, none of which tells the caller more than that the file is damaged.
         raise _broken(name) from error
     return _channels_first(pixels)
+
+
+def _check_frames(image: ImageFile, name: str) -> None:
+    # Pillow walks a PNG's chunks; a search for their names is led astray by comments.
+    if getattr(image, "is_animated", False):
+        raise _animated(name)
 
 
 def _check_mode(image: ImageFile) -> None:
@@ -258,6 +260,13 @@ def _check_opaque(image: ImageFile) -> None:
             "An image should be opaque. Found transparent pixels. "
             "Lay it over the background on which it is shown."
         )
+
+
+def _animated(name: str) -> ImageError:
+    return ImageError(
+        f"An image should have one frame. Found an animated {name}. "
+        "Send its frames as images of their own."
+    )
 
 
 def _broken(name: str) -> ImageError:

@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import logging
 import math
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -24,16 +23,9 @@ from torch import Tensor
 
 from detector.errors import OffpathError
 from service.admission import Admission, DeadlineError, DrainingError
+from service.clock import Clock, MonotonicClock
 
-__all__ = [
-    "BatchFailedError",
-    "BatchLimits",
-    "BatchObserver",
-    "Batcher",
-    "Clock",
-    "MonotonicClock",
-    "Row",
-]
+__all__ = ["BatchFailedError", "BatchLimits", "BatchObserver", "Batcher", "Row"]
 
 R = TypeVar("R")
 _log = logging.getLogger(__name__)
@@ -42,30 +34,6 @@ _SMOOTHING = 0.2
 
 class BatchFailedError(OffpathError):
     """The batch that an image was part of could not be analysed."""
-
-
-class Clock(Protocol):
-    """Where the batcher gets its time from, so that tests need not wait."""
-
-    def now(self) -> float:
-        """Seconds since some fixed moment."""
-
-    async def wait(self, event: asyncio.Event, timeout_s: float) -> None:
-        """Return when the event is set or the time is over, whichever comes first."""
-
-
-class MonotonicClock:
-    """The clock of the machine."""
-
-    def now(self) -> float:
-        """Seconds since the machine started."""
-        return time.monotonic()
-
-    async def wait(self, event: asyncio.Event, timeout_s: float) -> None:
-        """Return when the event is set or the time is over."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                await event.wait()
 
 
 class BatchObserver(Protocol):

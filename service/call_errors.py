@@ -12,6 +12,7 @@ from service.results import (
     CallError,
     FieldViolation,
     InvalidRequestError,
+    MessageTooLargeError,
     RequestTimeoutError,
     ServerBusyError,
     ServerFailureError,
@@ -40,7 +41,15 @@ def call_error(error: Any, address: str) -> CallError:
         case grpc.StatusCode.INVALID_ARGUMENT:
             return InvalidRequestError(text, violations=_violations(details), request_id=request_id)
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
-            return ServerBusyError(text, retry_after_s=_retry_s(details), request_id=request_id)
+            retry_after_s = _retry_s(details)
+            if retry_after_s is not None:
+                return ServerBusyError(text, retry_after_s=retry_after_s, request_id=request_id)
+            # gRPC's own refusal, on either side, never reaches the code that would add details.
+            return MessageTooLargeError(
+                f"Messages to and from {address} should fit into the limits of both sides. "
+                f"Found: {text}. Send fewer or smaller images at once, or raise max_message_bytes.",
+                request_id=request_id,
+            )
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return RequestTimeoutError(
                 f"{address} should answer within the timeout. Found no answer in time ({text}). "

@@ -27,7 +27,6 @@ _SERVE_MODULES = {"grpc", "grpc_health", "grpc_reflection", "grpc_status", "goog
     "pydantic_settings",
 }
 _LAB_MODULES = {"accelerate", "pyarrow", "sklearn", "tensorboard", "torchattacks"}
-_IMAGES_PER_CALL = 32
 _ONLINE = "Detect"
 
 app = typer.Typer(
@@ -54,6 +53,12 @@ AlphaOption = Annotated[
 ]
 
 
+DeviceOption = Annotated[
+    str | None,
+    typer.Option(help="auto, cpu, cuda or cuda:1 [auto: a GPU where there is one]."),
+]
+
+
 @app.callback()
 def _app() -> None:
     """Keep the help of the application where the commands are listed."""
@@ -71,7 +76,7 @@ def serve(
         int | None, typer.Option(help="Port for Prometheus, 0 for any [9464].")
     ] = None,
     bundle: BundleOption = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda [auto].")] = None,
+    device: DeviceOption = None,
     drain_delay_s: Annotated[
         float | None, typer.Option(help="Seconds to take calls after SIGTERM [5].")
     ] = None,
@@ -126,8 +131,11 @@ def check(
         ),
     ] = None,
     bundle: BundleOption = None,
+    device: DeviceOption = None,
     alpha: AlphaOption = None,
-    layers: Annotated[bool, typer.Option("--layers", help="Add the heaviest layers.")] = False,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Add the layers farthest from clean paths.")
+    ] = False,
     path: Annotated[bool, typer.Option("--path", help="Add the path (with --json).")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     timeout_s: Annotated[
@@ -135,26 +143,30 @@ def check(
     ] = 30.0,
 ) -> None:
     """Classify images and tell which of them left the path of their class."""
-    from service.client import Client
-    from service.tables import ShownImage, detections_json, detections_table
+    from service.tables import ShownImage, detections_json, detections_table, reason_lines
 
+    if server is not None and (bundle is not None or device is not None):
+        raise typer.BadParameter(
+            "a server has its own bundle and device; leave out --bundle and --device, or --server"
+        )
     wanted: dict[str, Any] = {
         "alpha": alpha,
         "include_layers": layers,
         "include_path": path and as_json,
     }
-    parts = [images[i : i + _IMAGES_PER_CALL] for i in range(0, len(images), _IMAGES_PER_CALL)]
     if server is None:
         from detector.bundle import load_bundle
+        from service.devices import chosen_device
         from service.local import LocalDetector
 
-        detector = LocalDetector(load_bundle(bundle))
-        detections = [each for part in parts for each in detector.detect(part, **wanted)]
-    elif bundle is not None:
-        raise typer.BadParameter("a server has its own bundle; leave out --bundle or --server")
+        loaded = load_bundle(bundle, device=chosen_device(device or "auto"))
+        detections = LocalDetector(loaded).detect(images, **wanted)
     else:
+        from service.client import Client
+        from service.remote import RemoteDetector
+
         with Client(server, timeout_s=timeout_s) as client:
-            detections = [e for part in parts for e in client.detect(part, **wanted).detections]
+            detections = RemoteDetector(client).detect(images, **wanted)
     shown = [
         ShownImage(name=str(image), detection=detection)
         for image, detection in zip(images, detections, strict=True)
@@ -162,13 +174,17 @@ def check(
     if as_json:
         typer.echo(detections_json(shown))
     else:
-        Console().print(detections_table(shown))
+        console = Console()
+        console.print(detections_table(shown))
+        for line in reason_lines(shown):
+            console.print(line)
 
 
 @app.command(rich_help_panel=_ONLINE, epilog="Example: [bold]offpath demo --per-class 2[/bold]")
 def demo(
     *,
     bundle: BundleOption = None,
+    device: DeviceOption = None,
     per_class: Annotated[int, typer.Option(min=1, max=12, help="Sample images of each class.")] = 6,
     all_rows: Annotated[
         bool, typer.Option("--all", help="Print every image, not one of each class.")
@@ -181,7 +197,13 @@ def demo(
     """
     from service.demo import run_demo
 
-    run_demo(bundle=bundle, per_class=per_class, all_rows=all_rows, console=Console())
+    run_demo(
+        bundle=bundle,
+        device=device or "auto",
+        per_class=per_class,
+        all_rows=all_rows,
+        console=Console(),
+    )
 
 
 offline_cli.add_commands(app)

@@ -25,7 +25,7 @@ from service.results import (
     Verdict,
 )
 
-__all__ = ["AsyncClient", "Client", "ImageInput", "parse_detection"]
+__all__ = ["AsyncClient", "Client", "ImageInput"]
 
 ImageInput = bytes | Path | NDArray[np.uint8]
 """An image file's bytes, an image file, or pixels: uint8 of shape (H, W, 3), red green blue."""
@@ -40,12 +40,7 @@ _VERDICTS = {
 
 
 class Client:
-    """Calls a server and waits.
-
-    Example:
-        >>> with Client("127.0.0.1:50051") as client:  # doctest: +SKIP
-        ...     reply = client.detect([Path("cat.png")])
-        ...     print(reply.detections[0].verdict)
+    """Calls a server and waits; the README shows it at work.
 
     Args:
         address: Where the server is, ``host:port``.
@@ -80,7 +75,7 @@ class Client:
             images: The images, at least one.
             alpha: False-alarm budget of this call; None for the bundle's.
             include_path: Whether to return each image's path.
-            include_layers: Whether to return the layers that weigh most.
+            include_layers: Whether to return the layers that lie farthest from clean paths.
             timeout_s: Longest wait, seconds; None for the client's.
 
         Raises:
@@ -231,14 +226,13 @@ def _image(image: ImageInput) -> pb.Image:
 
 def _parse_reply(reply: pb.DetectResponse) -> DetectReply:
     return DetectReply(
-        detections=tuple(parse_detection(detection) for detection in reply.detections),
+        detections=tuple(_parse_detection(detection) for detection in reply.detections),
         request_id=reply.request_id,
         bundle_digest=reply.bundle_digest,
     )
 
 
-def parse_detection(message: pb.Detection) -> Detection:
-    """One detection out of its message."""
+def _parse_detection(message: pb.Detection) -> Detection:
     return Detection(
         predicted_class=message.predicted_class,
         label=message.label,

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import torch
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -23,15 +19,14 @@ from torch import Tensor
 from detector.bundle import Bundle, load_bundle
 from detector.images import decode_image
 from service.client import Client
+from service.devices import chosen_device
 from service.errors import StartError
+from service.local_server import local_server
 from service.results import Detection, Verdict
 from service.tables import ShownImage, detections_table
 
 __all__ = ["run_demo"]
 
-_START_TIMEOUT_S = 60.0
-_STOP_TIMEOUT_S = 30.0
-_POLL_S = 0.05
 _IMAGES_PER_CALL = 32
 _CLEAN = "clean"
 
@@ -53,74 +48,42 @@ class _Group:
     images: Tensor
 
 
-def run_demo(*, bundle: Path | None, per_class: int, all_rows: bool, console: Console) -> None:
+def run_demo(
+    *, bundle: Path | None, device: str, per_class: int, all_rows: bool, console: Console
+) -> None:
     """Run the demo and print what happens.
 
     Args:
         bundle: Folder of a bundle; None for the default.
+        device: Where server and attacks compute, see `chosen_device`.
         per_class: Samples of each class.
         all_rows: Whether the table lists every image instead of one of each class.
         console: Where to print.
 
     Raises:
-        OffpathError: If the server does not start or a call fails.
+        OffpathError: If the server does not start or stop, or a call fails.
     """
-    with _running_server(bundle, console) as (address, metrics_url):
-        loaded = load_bundle(bundle)
+    loaded = load_bundle(bundle, device=chosen_device(device))
+    options = ["--device", device, "--drain-delay-s", "0"]
+    options += ["--bundle", str(bundle)] if bundle is not None else []
+    console.print("Starting the server ...")
+    with local_server(*options) as server:
+        console.print(f"It takes calls on {server.address}.")
         samples = _samples(loaded, per_class)
         groups = [_Group(kind=_CLEAN, images=torch.stack([each.image for each in samples]))]
         groups += _attacked(loaded, samples, groups[0].images, console)
-        with Client(address) as client:
+        with Client(server.address) as client:
             found = {group.kind: _send(client, group.images) for group in groups}
+        console.print()
         _print_images(samples, found, 1 if all_rows else per_class, console)
+        console.print()
         console.print(_shares(samples, found))
+        console.print()
         console.print("Live metrics of the server:", style="bold")
-        for line in _metric_lines(metrics_url):
+        for line in _metric_lines(server.metrics_url):
             console.print(line, highlight=False, markup=False, soft_wrap=True)
+    console.print()
     console.print("The server has stopped; every call was answered.")
-
-
-@contextlib.contextmanager
-def _running_server(bundle: Path | None, console: Console) -> Iterator[tuple[str, str]]:
-    """A server of its own process on free ports of this machine; address and metrics URL."""
-    with tempfile.TemporaryDirectory(prefix="offpath-demo-") as folder:
-        ready, log = Path(folder) / "ready.json", Path(folder) / "server.log"
-        command = [sys.executable, "-m", "service.cli", "serve", "--host", "127.0.0.1"]
-        command += ["--port", "0", "--metrics-port", "0", "--drain-delay-s", "0"]
-        command += ["--ready-file", str(ready)]
-        command += ["--bundle", str(bundle)] if bundle is not None else []
-        console.print("Starting the server ...")
-        with log.open("wb") as output:
-            process = subprocess.Popen(command, stdout=output, stderr=output)  # noqa: S603  # our own command
-        try:
-            addresses = _wait_until_ready(process, ready, log)
-            console.print(f"It takes calls on {addresses['address']}.")
-            yield addresses["address"], addresses["metrics_url"]
-        finally:
-            process.terminate()
-            code = process.wait(_STOP_TIMEOUT_S)
-        if code != 0:
-            raise StartError(f"The server should stop with exit code 0. Found {code}. {_tail(log)}")
-
-
-def _wait_until_ready(process: subprocess.Popen[bytes], ready: Path, log: Path) -> dict[str, str]:
-    give_up = time.monotonic() + _START_TIMEOUT_S
-    while time.monotonic() < give_up:
-        if ready.exists():
-            addresses: dict[str, str] = json.loads(ready.read_text())
-            return addresses
-        if process.poll() is not None:
-            raise StartError(_tail(log))
-        time.sleep(_POLL_S)
-    raise StartError(
-        f"The server should take calls within {_START_TIMEOUT_S:g} s. Found it still starting."
-    )
-
-
-def _tail(log: Path) -> str:
-    """The last line of the server's output, which is its error if there was one."""
-    lines = log.read_text(errors="replace").strip().splitlines()
-    return lines[-1].removeprefix("Error: ") if lines else "It said nothing."
 
 
 def _samples(bundle: Bundle, per_class: int) -> list[_Sample]:
@@ -175,7 +138,7 @@ def _print_images(
     samples: list[_Sample], found: dict[str, list[Detection]], step: int, console: Console
 ) -> None:
     rows = [
-        ShownImage(name=sample.name, label=sample.label, kind=kind, detection=detections[i])
+        ShownImage(name=sample.name, kind=kind, detection=detections[i])
         for i, sample in list(enumerate(samples))[::step]
         for kind, detections in found.items()
     ]
@@ -184,7 +147,14 @@ def _print_images(
 
 def _shares(samples: list[_Sample], found: dict[str, list[Detection]]) -> Table:
     """What became of each kind; an attack is measured by the images that fooled the network."""
-    table = Table(title="Share flagged")
+    table = Table(
+        title="Share flagged",
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+    )
     for title in ("kind", "images", "misclassified", "flagged", "flagged among misclassified"):
         table.add_column(title, justify="left" if title == "kind" else "right")
     for kind, detections in found.items():
@@ -203,7 +173,7 @@ def _flagged(detections: list[Detection]) -> str:
 
 
 def _metric_lines(url: str) -> list[str]:
-    """The service's own samples, without the buckets of histograms."""
+    """The service's own samples, without what is longer than a line or a page."""
     parts = urlsplit(url)
     connection = HTTPConnection(parts.hostname or "", parts.port, timeout=10)
     try:
@@ -211,7 +181,7 @@ def _metric_lines(url: str) -> list[str]:
         text = connection.getresponse().read().decode()
     finally:
         connection.close()
-    skipped = ("_bucket{", "_created")
+    skipped = ("_bucket{", "_created", "_info{")
     return [
         line
         for line in text.splitlines()

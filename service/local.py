@@ -7,18 +7,20 @@ from pathlib import Path
 
 import torch
 
+from detector import pipeline as domain
 from detector.bundle import Bundle
 from detector.errors import ImageError
 from detector.images import decode_image
-from service.client import parse_detection
-from service.codec import encode_detection
-from service.results import Detection
+from detector.paths import PathVectors
+from service.results import Detection, LayerPath, LayerWeight, Verdict
 
 __all__ = ["LocalDetector"]
 
+_IMAGES_PER_BATCH = 32
+
 
 class LocalDetector:
-    """Looks at image files in this process.
+    """Looks at image files in this process; needs neither gRPC nor protobuf.
 
     Args:
         bundle: What to look with.
@@ -38,28 +40,29 @@ class LocalDetector:
         """Classify images and tell which of them left the path of their class.
 
         Args:
-            images: Image files, at least one.
+            images: Image files.
             alpha: False-alarm budget; None for the bundle's.
             include_path: Whether to return each image's path.
-            include_layers: Whether to return the layers that weigh most.
+            include_layers: Whether to return the layers that lie farthest from clean paths.
 
         Raises:
             ImageError: If a file is no usable image.
             BudgetError: If alpha cannot be kept.
         """
-        budget = self._pipeline.check_alpha(alpha)
-        findings = self._pipeline.analyse(torch.stack([self._read(image) for image in images]))
-        # Through the message and back: what is shown here is what a server would have sent.
-        return tuple(
-            parse_detection(
-                encode_detection(
-                    self._pipeline.detect(findings, row, budget),
+        self._pipeline.check_alpha(alpha)
+        found: list[Detection] = []
+        for start in range(0, len(images), _IMAGES_PER_BATCH):
+            batch = [self._read(image) for image in images[start : start + _IMAGES_PER_BATCH]]
+            findings = self._pipeline.analyse(torch.stack(batch))
+            found += (
+                _as_result(
+                    self._pipeline.detect(findings, row, alpha),
                     path=findings.path[row : row + 1] if include_path else None,
                     layers=include_layers,
                 )
+                for row in range(len(batch))
             )
-            for row in range(len(images))
-        )
+        return tuple(found)
 
     def _read(self, path: Path) -> torch.Tensor:
         try:
@@ -70,3 +73,33 @@ class LocalDetector:
             ) from error
         except ImageError as error:
             raise ImageError(f"{path}: {error}") from error
+
+
+def _as_result(found: domain.Detection, *, path: PathVectors | None, layers: bool) -> Detection:
+    """What a server would have sent about the same image."""
+    return Detection(
+        predicted_class=found.predicted_class,
+        label=found.label,
+        probability=found.probability,
+        score=found.score,
+        p_value=found.p_value,
+        alpha=found.alpha,
+        verdict=Verdict[found.verdict.name],
+        reason=found.reason,
+        path=() if path is None else tuple(_layers(path)),
+        layers=tuple(LayerWeight(name=each.name, weight=each.weight) for each in found.layers)
+        if layers
+        else (),
+    )
+
+
+def _layers(path: PathVectors) -> list[LayerPath]:
+    return [
+        LayerPath(
+            name=name,
+            open_gates=tuple(layer.bits[0].tolist()),
+            logits=tuple(layer.logits[0].tolist()),
+            activations=tuple(layer.activations[0].tolist()),
+        )
+        for name, layer in path.by_layer()
+    ]

@@ -22,6 +22,10 @@ _PRESETS = (
     "resnet20-cifar10, resnet56-cifar10, vgg-cifar10, googlenet-cifar10, resnet18-imagenet, "
     "vgg16-imagenet"
 )
+_BACKBONES = (
+    "cifar-resnet20, cifar-resnet56, cifar-vgg19-bn, cifar-googlenet, resnet18, resnet34, "
+    "resnet50, vgg16, vgg16-bn, googlenet"
+)
 _CLASSIFIERS = "random-forest, adaboost, gradient-boosting"
 E = TypeVar("E", bound=StrEnum)
 
@@ -77,6 +81,9 @@ def train(
     data: DataOption,
     output: OutputOption,
     preset: Annotated[str, typer.Option(help=f"Recipe: {_PRESETS}.")] = "resnet20-cifar10",
+    backbone: Annotated[
+        str | None, typer.Option(help=f"Network [the recipe's]: {_BACKBONES}.")
+    ] = None,
     plain_epochs: Annotated[
         int | None, typer.Option(min=1, help="Epochs of the plain network [the recipe's].")
     ] = None,
@@ -110,6 +117,7 @@ def train(
     Stopped at any point, the same command continues.
     """
     from detector.data import load_splits
+    from detector.decoupling import Backbone
     from detector.decoupling.recipes import Preset, recipe_of
     from detector.jobs.train import TrainingOptions
     from detector.jobs.train import train as run
@@ -117,6 +125,8 @@ def train(
     recipe = recipe_of(_choice(Preset, preset, "preset")).shortened(
         plain_epochs=plain_epochs, decoupled_epochs=decoupled_epochs
     )
+    if backbone is not None:
+        recipe = recipe.with_backbone(_choice(Backbone, backbone, "backbone"))
     options = TrainingOptions(
         output=output,
         seed=seed,
@@ -158,7 +168,9 @@ def extract(
     shard_size: Annotated[
         int, typer.Option(min=1, help="Images of one file; a stop loses at most so many.")
     ] = 500,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda or cuda:1; auto takes a GPU where there is one.")
+    ] = "auto",
     seed: Annotated[int, typer.Option(help="Fixes what is random in the attacks.")] = 0,
 ) -> None:
     """Write the paths of clean and attacked images to a table.
@@ -171,6 +183,7 @@ def extract(
     from detector.jobs.extract import extract as run
     from detector.path_table import SplitName
     from detector.weights import load_network
+    from service.devices import chosen_device
 
     options = ExtractOptions(
         output=output,
@@ -179,7 +192,7 @@ def extract(
         limit=limit,
         batch_size=batch_size,
         shard_size=shard_size,
-        device=device,
+        device=str(chosen_device(device)),
         seed=seed,
     )
     trained, info = load_network(network)
@@ -258,24 +271,33 @@ def _choice(kind: type[E], value: str, option: str) -> E:
 def _initial_weights(name: str) -> dict[str, Tensor]:
     """A state dict, from a file or by a name of torchvision."""
     import torch
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
     from torchvision.models import get_weight
 
     path = Path(name)
+    state: object
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
-        if path.exists():
+            state = load_file(path)
+        elif path.exists():
             # Tensors only: a checkpoint must not be able to run code.
-            state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-            return state
-        return dict(get_weight(name).get_state_dict())
-    except Exception as error:
-        # Each of the three readers has errors of its own; all mean the same here.
-        if not isinstance(error, (OSError, SafetensorError, ValueError, RuntimeError, KeyError)):
-            raise
-        raise DataError(
-            f"--weights should be a state dict (.safetensors, .pt) or a name of torchvision's "
-            f"weights. Found {name!r}: {str(error).splitlines()[0]}."
-        ) from error
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        else:
+            state = get_weight(name).get_state_dict()
+    except Exception as error:  # bytes that are no pickle raise whatever they hit
+        lines = str(error).splitlines() or [type(error).__name__]
+        raise _weights_error(name, lines[0]) from error
+    if not isinstance(state, dict):
+        raise _weights_error(name, f"a {type(state).__name__} inside")
+    strange = [key for key, value in state.items() if not isinstance(value, torch.Tensor)]
+    if strange:
+        raise _weights_error(name, f"{strange[0]!r} inside, which is no tensor")
+    return state
+
+
+def _weights_error(name: str, found: str) -> DataError:
+    return DataError(
+        "--weights should be a state dict of tensors (.safetensors, .pt) or a name of "
+        f"torchvision's weights. Found {name!r}: {found.rstrip('.')}. "
+        "Give another file or name, or leave it out."
+    )

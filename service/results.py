@@ -1,4 +1,7 @@
-"""What clients get: plain frozen data, and one small tree of errors; knows no messages."""
+"""What clients get: plain frozen data, and one small tree of errors; knows no messages.
+
+Verdicts and layers' weights stand here as well as in the pipeline: a client need not load torch.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ __all__ = [
     "LayerDescription",
     "LayerPath",
     "LayerWeight",
+    "MessageTooLargeError",
     "RequestTimeoutError",
     "ServerBusyError",
     "ServerFailureError",
@@ -53,7 +57,7 @@ class LayerPath:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LayerWeight:
-    """How much one layer weighs in the score, a share in [0, 1]."""
+    """One layer's share, in [0, 1], of a path's distance from the clean paths of its class."""
 
     name: str
     weight: float
@@ -75,7 +79,8 @@ class Detection:
         verdict: The verdict.
         reason: The verdict's reason, one sentence.
         path: The path, layer by layer; empty unless it was asked for.
-        layers: The layers that weigh most, heaviest first; empty unless they were asked for.
+        layers: The layers that lie farthest from clean paths of the predicted class, farthest
+            first; empty unless they were asked for.
     """
 
     predicted_class: int
@@ -196,15 +201,17 @@ class ServerBusyError(CallError):
 
     Args:
         message: What happened.
-        retry_after_s: When there is likely to be room, seconds; None where the server said nothing.
+        retry_after_s: When there is likely to be room, seconds.
         request_id: Name of the call in the server's log.
     """
 
-    def __init__(
-        self, message: str, *, retry_after_s: float | None = None, request_id: str = ""
-    ) -> None:
+    def __init__(self, message: str, *, retry_after_s: float, request_id: str = "") -> None:
         super().__init__(message, request_id=request_id)
         self.retry_after_s = retry_after_s
+
+
+class MessageTooLargeError(CallError):
+    """The request or its reply is larger than a message may be; send fewer images at once."""
 
 
 class ServerUnavailableError(CallError):

@@ -19,6 +19,7 @@ from detector.bundle import Bundle, load_bundle
 from detector.images import ImageLimits
 from detector.pipeline import Findings
 from service.batcher import Batcher, BatchLimits
+from service.devices import chosen_device
 from service.errors import StartError
 from service.health import HEALTH_SERVICE_NAME, Health
 from service.interceptors import CallInterceptor
@@ -199,12 +200,13 @@ async def load_and_serve(settings: Settings, *, ready: Callable[[DetectionServer
         Whether every accepted call was answered.
 
     Raises:
+        InvalidInputError: If there is no such device.
         BundleError: If the bundle cannot be loaded.
         StartError: If the server cannot start.
     """
     if settings.torch_threads:
         torch.set_num_threads(settings.torch_threads)
-    bundle = load_bundle(settings.bundle, device=_device(settings.device))
+    bundle = load_bundle(settings.bundle, device=chosen_device(settings.device))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
@@ -213,22 +215,6 @@ async def load_and_serve(settings: Settings, *, ready: Callable[[DetectionServer
     ready(server)
     await stop.wait()
     return await server.drain()
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise StartError(
-            f"The device should be auto, cpu or cuda. Found {name!r}. Choose one of these."
-        ) from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise StartError(
-            "The device cuda should have a GPU that torch can use. Found none. Choose cpu."
-        )
-    return device
 
 
 def _address(host: str, port: int) -> str:

@@ -67,14 +67,14 @@ class DetectionServicer(pb_grpc.DetectionServiceServicer):
     async def Detect(self, request: pb.DetectRequest, context: Any) -> pb.DetectResponse:  # noqa: N802  # the contract's name
         """Classify images and give a verdict on each one's path."""
         call = codec.decode_request(request, max_images=self._max_images)
-        alpha = self._pipeline.check_alpha(call.alpha)
+        self._pipeline.check_alpha(call.alpha)
         deadline = self._batcher.deadline(context.time_remaining())
         with self._batcher.admit(
             images=len(call.images), size_bytes=call.size_bytes, deadline=deadline
         ):
             images = await self._decode(call.images)
             rows = await self._batcher.submit(images, deadline=deadline)
-            return self._reply(call, alpha, rows)
+            return self._reply(call, rows)
 
     async def GetBundle(  # noqa: N802  # the contract's name
         self,
@@ -84,12 +84,10 @@ class DetectionServicer(pb_grpc.DetectionServiceServicer):
         """Describe what is loaded."""
         return self._description
 
-    def _reply(
-        self, call: DetectCall, alpha: float, rows: list[Row[Findings]]
-    ) -> pb.DetectResponse:
+    def _reply(self, call: DetectCall, rows: list[Row[Findings]]) -> pb.DetectResponse:
         detections = []
         for row in rows:
-            detection = self._pipeline.detect(row.batch, row.index, alpha)
+            detection = self._pipeline.detect(row.batch, row.index, call.alpha)
             self._metrics.answered(
                 verdict=detection.verdict.name.lower(),
                 score=detection.score,

@@ -7,6 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsError as UnreadableVariableError
 
 from detector.errors import OffpathError
 
@@ -126,6 +127,11 @@ def load_settings(**given: object) -> Settings:
     chosen = {name: value for name, value in given.items() if value is not None}
     try:
         return Settings(**chosen)  # type: ignore[arg-type]  # pydantic checks the values
+    except UnreadableVariableError as error:
+        raise SettingsError(
+            f"Environment variables OFFPATH_... should be readable. Found: {error}. "
+            "Write lists as JSON, such as OFFPATH_BATCH_SIZES='[1, 2, 4]'."
+        ) from error
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = ".".join(str(part) for part in first["loc"]) or "Settings"

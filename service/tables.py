@@ -7,12 +7,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
 from service.results import Detection, Verdict
 
-__all__ = ["ShownImage", "detections_json", "detections_table", "verdict_text"]
+__all__ = ["ShownImage", "detections_json", "detections_table", "reason_lines", "verdict_text"]
 
 _STYLES = {Verdict.ON_PATH: "green", Verdict.OFF_PATH: "bold red", Verdict.ABSTAIN: "yellow"}
 
@@ -24,13 +25,11 @@ class ShownImage:
     Args:
         name: Name of the image.
         detection: What was found.
-        label: Its true class, where it is known.
         kind: What was done to it, where that is told.
     """
 
     name: str
     detection: Detection
-    label: str = ""
     kind: str = ""
 
 
@@ -40,33 +39,34 @@ def verdict_text(verdict: Verdict) -> Text:
 
 
 def detections_table(images: Sequence[ShownImage]) -> Table:
-    """One row for each image; columns that are empty throughout are left out."""
+    """One row for each image, narrow enough for 80 columns if names are short."""
     kinds = any(image.kind for image in images)
-    labels = any(image.label for image in images)
-    reasons = not labels
-    table = Table()
-    for title, shown in (("image", True), ("kind", kinds), ("label", labels), ("prediction", True)):
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for title, shown in (("image", True), ("kind", kinds), ("prediction", True)):
         if shown:
             table.add_column(title, overflow="fold")
-    for title in ("probability", "score", "p-value"):
-        table.add_column(title, justify="right")
+    for title in ("prob.", "score", "p-value"):
+        table.add_column(title, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
-    if reasons:
-        table.add_column("reason", overflow="fold")
     for image in images:
         found = image.detection
         table.add_row(
             image.name,
             *([image.kind] if kinds else []),
-            *([image.label] if labels else []),
             found.label,
             f"{found.probability:.3f}",
             f"{found.score:.2f}",
             f"{found.p_value:.4f}",
             verdict_text(found.verdict),
-            *([_reason(found)] if reasons else []),
         )
     return table
+
+
+def reason_lines(images: Sequence[ShownImage]) -> list[Text]:
+    """One line for each image with the verdict's reason, for below the table."""
+    return [
+        Text.assemble((f"{image.name}: ", "bold"), _reason(image.detection)) for image in images
+    ]
 
 
 def detections_json(images: Sequence[ShownImage]) -> str:
@@ -90,4 +90,4 @@ def _number(value: float) -> float | None:
 
 def _reason(detection: Detection) -> str:
     layers = ", ".join(f"{layer.name} {layer.weight:.0%}" for layer in detection.layers)
-    return f"{detection.reason} Layers: {layers}." if layers else detection.reason
+    return f"{detection.reason} Farthest: {layers}." if layers else detection.reason

@@ -11,6 +11,7 @@ from detector.attacks.balls import Unbounded
 from detector.attacks.base import Attack, attackable
 from detector.attacks.model import DEFAULT_WAYS, AttackedModel, way_name
 from detector.decoupling import Binariser, DecoupledNetwork, Frozen
+from detector.devices import exact_32_bit
 from detector.errors import InvalidInputError
 from detector.preprocessing import Preprocessing
 
@@ -197,6 +198,6 @@ def _check_labels(labels: Tensor, *, classes: int) -> None:
 
 def _class_logits(model: AttackedModel, images: Tensor) -> Tensor:
     """What hard gates say to 8-bit images, float of shape (B, K)."""
-    with attackable(model), torch.no_grad():
+    with attackable(model), torch.no_grad(), exact_32_bit(images.device):
         logits: Tensor = model(model.preprocessing.scale(images)).float()
         return logits

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,8 @@ from torch import Tensor
 from detector.bundle.golden import check_golden, make_golden
 from detector.bundle.manifest import MANIFEST, BundleManifest
 from detector.conformal import ConformalTable
-from detector.errors import BundleMissingError, BundleTamperedError, StorageError
+from detector.devices import usable_device
+from detector.errors import BundleError, BundleMissingError, BundleTamperedError, StorageError
 from detector.pipeline import Pipeline
 from detector.scoring import Suspicion
 from detector.weights import NetworkInfo, build_network, save_weights
@@ -62,11 +65,11 @@ def save_bundle(
     """Write a bundle, whole or not at all.
 
     Args:
-        folder: Where to; a bundle that is there is replaced.
+        folder: Where to; a bundle that is there is replaced, all but its model card.
         pipeline: What to save.
         info: What its network is.
         provenance: How it was calibrated, with the time under ``created``.
-        model_card: Text of the model card, if it is known already.
+        model_card: Text of the model card; by default the one that is there is kept.
 
     Returns:
         The manifest as it was written.
@@ -82,6 +85,8 @@ def save_bundle(
         manifest = _write(temporary, pipeline, info, provenance)
         if model_card is not None:
             (temporary / MODEL_CARD).write_text(model_card, encoding="utf-8")
+        elif (folder / MODEL_CARD).exists():
+            shutil.copyfile(folder / MODEL_CARD, temporary / MODEL_CARD)
         for path in temporary.iterdir():
             with path.open("rb") as file:
                 os.fsync(file.fileno())
@@ -108,19 +113,40 @@ def load_bundle(path: Path | None = None, *, device: torch.device | str = "cpu")
         BundleTamperedError: If a file is not as it was written.
         BundleSchemaError: If another version wrote it.
         BundleError: If the self-test fails on this machine.
+        InvalidInputError: If the device cannot be used.
     """
     folder = DEFAULT_BUNDLE if path is None else path
     manifest = BundleManifest.read(folder)
     tensors = {name: _read(folder / name, manifest.files.get(name)) for name in _FILES}
+    place = usable_device(device)
+    with _as_described(folder):
+        pipeline = _assemble(manifest, tensors)
+    with _as_described(folder) if place.type == "cpu" else _on(place):
+        check_golden(pipeline.to(place), tensors[_GOLDEN])
+    return Bundle(pipeline=pipeline, manifest=manifest)
+
+
+@contextmanager
+def _as_described(folder: Path) -> Iterator[None]:
     try:
-        pipeline = _assemble(manifest, tensors, device)
-        check_golden(pipeline, tensors[_GOLDEN])
+        yield
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
         raise BundleTamperedError(
             f"{folder} should hold a network and a detector as its manifest describes them. "
             f"Found others: {error}. Calibrate the bundle again."
         ) from error
-    return Bundle(pipeline=pipeline, manifest=manifest)
+
+
+@contextmanager
+def _on(device: torch.device) -> Iterator[None]:
+    """A card that fails, most often for want of memory, says nothing against the bundle."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise BundleError(
+            f"{device} should be able to run the bundle's network. Found: "
+            f"{str(error).partition(chr(10))[0]} Free its memory or choose another device."
+        ) from error
 
 
 def _write(
@@ -172,9 +198,7 @@ def _read(path: Path, digest: str | None) -> dict[str, Tensor]:
         ) from error
 
 
-def _assemble(
-    manifest: BundleManifest, tensors: dict[str, dict[str, Tensor]], device: torch.device | str
-) -> Pipeline:
+def _assemble(manifest: BundleManifest, tensors: dict[str, dict[str, Tensor]]) -> Pipeline:
     classes = len(manifest.class_names)
     info = NetworkInfo(
         backbone=manifest.backbone,
@@ -197,7 +221,6 @@ def _assemble(
         preprocessing=manifest.preprocessing,
         class_names=manifest.class_names,
         alpha=manifest.alpha,
-        device=device,
     )
 
 

@@ -76,6 +76,8 @@ class Phase:
             the last weights themselves.
         noise_ramp: Share of the phase over which the gates' noise rises to its full strength;
             gentle for networks that are thin or trained briefly.
+        noise_fall: Share of the phase, to its end, over which the noise falls to nothing, so that
+            the last epochs train the network as it is evaluated.
         small_share: Share of the phase, from its start, that sees images at three quarters of
             their side: such epochs cost about half and teach the coarse part as well.
     """
@@ -87,6 +89,7 @@ class Phase:
     nesterov: bool = False
     average_decay: float = 0.0
     noise_ramp: float = 0.0
+    noise_fall: float = 0.0
     small_share: float = 0.0
 
 
@@ -120,6 +123,10 @@ class Recipe:
         if decoupled_epochs is not None:
             recipe = replace(recipe, decoupled=replace(recipe.decoupled, epochs=decoupled_epochs))
         return recipe
+
+    def with_backbone(self, backbone: Backbone) -> Recipe:
+        """The same recipe for another backbone; all else stays, the alignment's direction too."""
+        return replace(self, backbone=backbone)
 
 
 class Preset(StrEnum):
@@ -183,6 +190,7 @@ def _short_resnet20() -> Recipe:
             nesterov=True,
             average_decay=0.998,
             noise_ramp=0.5,
+            noise_fall=0.32,
             small_share=0.3,
         ),
         weights=LossWeights(alignment=1.0, information=0.01, sparsity=2e-3, open_share=0.6),
@@ -195,8 +203,9 @@ def recipe_of(preset: Preset) -> Recipe:
     """The recipe of a preset.
 
     Reference:
-        All but ``resnet20-cifar10`` are the published training settings of Li et al.,
-        "Interpretable Neural Network Decoupling", ECCV 2020.
+        All but ``resnet20-cifar10`` train the decoupled network with the published settings of
+        Li et al., "Interpretable Neural Network Decoupling", ECCV 2020. The plain phases are the
+        usual ones of these networks: the paper starts from plain networks that it has already.
     """
     match preset:
         case Preset.RESNET20_CIFAR10:

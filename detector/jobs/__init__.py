@@ -1,1 +1,3 @@
-"""The offline commands: train, extract, calibrate, evaluate, interpret."""
+"""The offline commands: cifar10, train, extract, calibrate."""
+
+__all__: list[str] = []

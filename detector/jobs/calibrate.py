@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -15,7 +17,7 @@ from detector.fingerprints import network_digest
 from detector.jobs.cross_validation import AttackReport, cross_validate
 from detector.jobs.fit_rows import FitRows, read_fit_rows
 from detector.jobs.provenance import provenance
-from detector.path_table import CLEAN, PathTable, SplitName
+from detector.path_table import CLEAN, CalibrationRows, PathTable, SplitName
 from detector.pipeline import Pipeline
 from detector.scoring import PathFeatures, PathStatistics, Suspicion, SuspicionScores
 from detector.scoring.classifiers import ClassifierName, classifier_of
@@ -104,7 +106,7 @@ def calibrate(options: CalibrateOptions) -> CalibrationResult:
     classifier = classifier_of(options.classifier)
     trees = classifier.fit(rows.features, rows.attacked, weights=rows.weights, seed=options.seed)
     suspicion = Suspicion(features, trees)
-    conformal = _conformal(table, suspicion, options.promise)
+    conformal = _conformal(table.calibration(), suspicion, options.promise)
     conformal.require(options.alpha, info.class_names)
     pipeline = Pipeline(
         network=network,
@@ -122,6 +124,8 @@ def calibrate(options: CalibrateOptions) -> CalibrationResult:
         classifier=options.classifier.value,
         paths_of=_clean_split(table).value,
         fit_images=_images_by_part(rows),
+        data=_data(table),
+        cross_validation=[asdict(report) for report in attacks],
     )
     manifest = save_bundle(options.output, pipeline, info, provenance=facts)
     return CalibrationResult(bundle=options.output, manifest=manifest, attacks=attacks)
@@ -163,14 +167,16 @@ def fit_features(table: PathTable) -> PathFeatures:
     return features
 
 
-def _conformal(table: PathTable, suspicion: Suspicion, promise: Promise) -> ConformalTable:
+def _conformal(
+    calibration: Iterable[CalibrationRows], suspicion: Suspicion, promise: Promise
+) -> ConformalTable:
     scores, predicted = [], []
     with torch.inference_mode():
-        for rows in table.batches(SplitName.CALIBRATION):
+        for rows in calibration:
             found: SuspicionScores = suspicion(rows.path, rows.class_logits, rows.predictions)
             scores.append(found.scores)
             predicted.append(rows.predictions)
-    classes = len(table.info.class_names)
+    classes = suspicion.features.classes
     return ConformalTable(torch.cat(scores), torch.cat(predicted), classes, promise=promise)
 
 
@@ -178,6 +184,18 @@ def _clean_split(table: PathTable) -> SplitName:
     """Where the path distributions come from."""
     held = {part.split for part in table.parts if part.attack == CLEAN}
     return SplitName.TRAIN if SplitName.TRAIN in held else SplitName.FIT
+
+
+def _data(table: PathTable) -> dict[str, str]:
+    """What was calibrated with: the table as it is, and which images its clean rows are of."""
+    found = {"table": table.digest()}
+    for split in dict.fromkeys((_clean_split(table), SplitName.FIT, SplitName.CALIBRATION)):
+        digest = hashlib.sha256()
+        for rows in table.batches(split):
+            pairs = torch.stack([rows.image_ids, rows.labels], dim=1)
+            digest.update(pairs.numpy().astype("<i8").tobytes())
+        found[split.value] = digest.hexdigest()
+    return found
 
 
 def _images_by_part(rows: FitRows) -> dict[str, int]:
@@ -202,11 +220,10 @@ def _check_same_network(
 
 def _check_enough(table: PathTable, options: CalibrateOptions) -> None:
     """Refuse a hopeless budget before the long work, by the images' predicted classes alone."""
-    part = table.part(SplitName.CALIBRATION)
     table.part(SplitName.FIT)
     names = table.info.class_names
     counts = torch.zeros(len(names), dtype=torch.int64)
-    for rows in table.batches(part.split):
+    for rows in table.calibration():
         counts += torch.bincount(rows.predictions, minlength=len(names))
     predicted = torch.repeat_interleave(torch.arange(len(names)), counts)
     scores = torch.zeros(len(predicted))

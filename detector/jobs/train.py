@@ -5,30 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.utils.tensorboard import SummaryWriter
 
-from detector.data import Images, Splits
+from detector.data import FitImages, Splits
 from detector.decoupling import DecoupledNetwork, DecouplingLoss, build_backbone
 from detector.decoupling.recipes import Recipe
-from detector.errors import DataError, StorageError
+from detector.errors import DataError
 from detector.jobs.batches import BatchOrder, TrainingBatches
 from detector.jobs.gate_statistics import gate_statistics
+from detector.jobs.initial_weights import fit_initial_weights
+from detector.jobs.objectives import DecoupledObjective, Objective, PlainObjective
 from detector.jobs.provenance import provenance
-from detector.jobs.train_phase import (
-    DecoupledObjective,
-    Objective,
-    PhaseRun,
-    PlainObjective,
-    StepBudget,
-)
+from detector.jobs.train_phase import PhaseRun, StepBudget
+from detector.jobs.training_log import TrainingLog
 from detector.preprocessing import Preprocessing
 from detector.weights import NetworkInfo, save_weights
 
@@ -99,7 +94,7 @@ def train(splits: Splits, recipe: Recipe, options: TrainingOptions) -> TrainingR
         plain=options.output / "plain.safetensors",
         network=options.output / "network.safetensors",
     )
-    with run.log():
+    with run.log.opened():
         plain = run.plain(result.plain)
         finished = plain is not None and run.decoupled(plain, result.network)
     return replace(result, finished=finished)
@@ -115,46 +110,26 @@ class _Run:
         self._options = options
         self._classes = len(splits.class_names)
         self._budget = StepBudget(options.stop_after_steps)
-        self._writer: SummaryWriter | None = None
+        self.log = TrainingLog(options.output, quiet=not self._accelerator.is_main_process)
         if len(splits.train) < self._accelerator.num_processes:
             raise DataError(
                 f"Training should have at least {self._accelerator.num_processes} images, one a "
                 f"process. Found {len(splits.train)}."
             )
 
-    @contextmanager
-    def log(self) -> Iterator[None]:
-        """Keep the TensorBoard log open meanwhile."""
-        if self._accelerator.is_main_process:
-            with self._writing():
-                self._writer = SummaryWriter(self._options.output / "tensorboard")
-        try:
-            yield
-        finally:
-            if self._writer is not None:
-                with self._writing():
-                    self._writer.close()
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise StorageError(
-                f"{self._options.output} should be a folder that can be written to. "
-                f"Found: {error.strerror or error}. Free some space or choose another --output and "
-                "run the same command again; finished checkpoints are kept."
-            ) from error
-
     def plain(self, file: Path) -> nn.Module | None:
         """The trained plain network, or None if the run was stopped."""
         torch.manual_seed(self._options.seed)
         network = build_backbone(self._recipe.backbone, self._classes)
         if self._options.initial_weights is not None:
-            _fill(network, self._options.initial_weights)
+            fit_initial_weights(network, self._options.initial_weights)
         else:
             run = self._phase("plain", 0)
-            if not run.run(PlainObjective(network), self._report_plain):
+            if not run.run(
+                PlainObjective(network),
+                self._report_plain,
+                at_start=partial(self.log.go_back, "plain"),
+            ):
                 return None
         self._save(file, network)
         return network
@@ -170,7 +145,9 @@ class _Run:
             network.layout, self._classes, weights=recipe.weights, alignment=recipe.alignment
         )
         objective = DecoupledObjective(network, loss)
-        finished = self._phase("decoupled", 1).run(objective, self._report_decoupled)
+        finished = self._phase("decoupled", 1).run(
+            objective, self._report_decoupled, at_start=partial(self.log.go_back, "decoupled")
+        )
         if finished:
             self._save(file, network)
         return finished
@@ -208,39 +185,29 @@ class _Run:
         digest.update(self._splits.train.ids.tobytes())
         digest.update(self._splits.train.labels.tobytes())
         for name, tensor in (self._options.initial_weights or {}).items():
-            digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+            flat = tensor.detach().cpu().contiguous().reshape(-1)
+            digest.update(name.encode() + flat.view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 
-    def _report_plain(self, epoch: int, objective: Objective) -> None:
-        batches = _batches(self._splits.fit, self._splits.preprocessing, self._accelerator.device)
-        accuracy = _accuracy(objective.network, batches)
-        self._record("plain", epoch, {"accuracy": accuracy}, [])
+    def _report_plain(self, epoch: int, objective: Objective, losses: dict[str, float]) -> None:
+        accuracy = _accuracy(objective.network, self._fit_batches())
+        self.log.add("plain", epoch, {"accuracy": accuracy, **losses}, [])
 
-    def _report_decoupled(self, epoch: int, objective: Objective) -> None:
+    def _report_decoupled(self, epoch: int, objective: Objective, losses: dict[str, float]) -> None:
         if not isinstance(objective, DecoupledObjective):
             raise TypeError(f"objective should be a DecoupledObjective. Found {type(objective)}.")
-        batches = _batches(self._splits.fit, self._splits.preprocessing, self._accelerator.device)
-        found = gate_statistics(objective.network, objective.loss, batches)
+        found = gate_statistics(objective.network, objective.loss, self._fit_batches())
         layers = [asdict(layer) for layer in found.layers]
         shares = sum(layer.open_share for layer in found.layers) / len(layers)
-        values = {"accuracy": found.accuracy, "open_share": shares}
-        self._record("decoupled", epoch, values, layers)
+        values = {"accuracy": found.accuracy, "open_share": shares, **losses}
+        self.log.add("decoupled", epoch, values, layers)
 
-    def _record(
-        self, phase: str, epoch: int, values: dict[str, float], layers: list[dict[str, Any]]
-    ) -> None:
-        if self._writer is None:
-            return
-        row = {"phase": phase, "epoch": epoch, **values, "layers": layers}
-        with self._writing():
-            with (self._options.output / "log.jsonl").open("a") as file:
-                file.write(json.dumps(row) + "\n")
-            for name, value in values.items():
-                self._writer.add_scalar(f"{phase}/{name}", value, epoch)
-            for layer in layers:
-                name = layer["name"]
-                for key in ("open_share", "diversity", "information"):
-                    self._writer.add_scalar(f"{phase}/{key}/{name}", layer[key], epoch)
+    def _fit_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return _batches(self._splits.fit, self._splits.preprocessing, self._accelerator.device)
+
+    @cached_property
+    def _data_digest(self) -> str:
+        return self._splits.train.digest()
 
     def _save(self, file: Path, network: nn.Module) -> None:
         if not self._accelerator.is_main_process:
@@ -249,6 +216,7 @@ class _Run:
             recipe=repr(self._recipe),
             seed=self._options.seed,
             training_images=len(self._splits.train),
+            data=self._data_digest,
         )
         info = NetworkInfo(
             backbone=self._recipe.backbone,
@@ -259,17 +227,8 @@ class _Run:
         save_weights(file, network, info)
 
 
-def _fill(network: nn.Module, weights: dict[str, Tensor]) -> None:
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        raise DataError(
-            f"Initial weights should be a state dict of the recipe's backbone. Found: {error}"
-        ) from error
-
-
 def _batches(
-    images: Images, preprocessing: Preprocessing, device: torch.device
+    images: FitImages, preprocessing: Preprocessing, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
     labels = torch.from_numpy(images.labels)
     for start in range(0, len(images), _EVALUATION_BATCH):

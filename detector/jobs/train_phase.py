@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,69 +13,19 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from typing_extensions import override
 
-from detector.decoupling import DecoupledNetwork, DecouplingLoss, GateNoise, LossTerms
+from detector.decoupling import GateNoise
 from detector.decoupling.recipes import Phase
 from detector.jobs.batches import TrainingBatches, seeded, training_loader
 from detector.jobs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from detector.jobs.objectives import Objective
 from detector.jobs.progress import Progress
 
-__all__ = ["DecoupledObjective", "Objective", "PhaseRun", "PlainObjective", "StepBudget"]
+__all__ = ["AfterEpoch", "PhaseRun", "StepBudget"]
 
 _MOMENTUM = 0.9
 _SMALL_SIDE = 0.75
-
-
-class Objective(nn.Module, ABC):
-    """What a phase minimises: a network with its loss, as one module.
-
-    One module, so that compilation and data-parallel training see the whole step.
-    """
-
-    network: nn.Module
-
-    @abstractmethod
-    def forward(self, images: Tensor, targets: Tensor, noise: GateNoise | None) -> Tensor:
-        """The loss of one batch, a scalar."""
-
-    @abstractmethod
-    def noise(self, images: int, std: float, generator: torch.Generator) -> GateNoise | None:
-        """The random part of one step, drawn outside of the network."""
-
-
-class PlainObjective(Objective):
-    """Cross-entropy of the plain network."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    @override
-    def forward(self, images: Tensor, targets: Tensor, noise: GateNoise | None) -> Tensor:
-        return functional.cross_entropy(self.network(images).float(), targets)
-
-    @override
-    def noise(self, images: int, std: float, generator: torch.Generator) -> GateNoise | None:
-        return None
-
-
-class DecoupledObjective(Objective):
-    """All terms of the decoupled network's loss."""
-
-    def __init__(self, network: DecoupledNetwork, loss: DecouplingLoss) -> None:
-        super().__init__()
-        self.network: DecoupledNetwork = network
-        self.loss = loss
-
-    @override
-    def forward(self, images: Tensor, targets: Tensor, noise: GateNoise | None) -> Tensor:
-        terms: LossTerms = self.loss(self.network(images, noise), targets)
-        return terms.total
-
-    @override
-    def noise(self, images: int, std: float, generator: torch.Generator) -> GateNoise | None:
-        return GateNoise.draw(images, self.network.layout.gates, std=std, generator=generator)
+_LOSSES = "losses"
 
 
 class StepBudget:
@@ -98,6 +47,10 @@ class StepBudget:
     def spent(self) -> bool:
         """Whether the run has to stop now."""
         return self._left is not None and self._left <= 0
+
+
+AfterEpoch = Callable[[int, Objective, dict[str, float]], None]
+"""Called with the number of epochs done, the objective as it stands, and the mean losses."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,12 +83,20 @@ class PhaseRun:
     checkpoint_every_s: float
     budget: StepBudget
 
-    def run(self, objective: Objective, after_epoch: Callable[[int, Objective], None]) -> bool:
+    def run(
+        self,
+        objective: Objective,
+        after_epoch: AfterEpoch,
+        *,
+        at_start: Callable[[int], None] = lambda _: None,
+    ) -> bool:
         """Train to the end of the phase, from the checkpoint where there is one.
 
         Args:
             objective: What to minimise; it ends with the averaged weights if the phase averages.
-            after_epoch: Called with the number of epochs done and the objective as it stands.
+            after_epoch: Called after each epoch, and before any checkpoint that is past it. Losses
+                are means over the epoch, of the first process's share where there are several.
+            at_start: Called first, with the number of epochs that are done already.
 
         Returns:
             False if the step budget ended first.
@@ -146,13 +107,15 @@ class PhaseRun:
         found = load_checkpoint(self.checkpoint, self.fingerprint)
         if found is not None:
             state.restore(found)
-        finished = self._descend(state, after_epoch)
+        finished = self._descend(state, after_epoch, at_start)
         self._save(state)
         if finished:
             objective.load_state_dict(state.result.state_dict())
         return finished
 
-    def _descend(self, state: _PhaseState, after_epoch: Callable[[int, Objective], None]) -> bool:
+    def _descend(
+        self, state: _PhaseState, after_epoch: AfterEpoch, at_start: Callable[[int], None]
+    ) -> bool:
         model = self.accelerator.prepare_model(state.objective)
         if self.compiled:
             model = cast("nn.Module", torch.compile(model))
@@ -165,6 +128,7 @@ class PhaseRun:
         batch = order.batch_size * self.accelerator.num_processes
         total = self.phase.epochs * per_epoch
         saved = time.monotonic()
+        at_start(state.step // per_epoch)
         with Progress.shown(
             self.title,
             total * batch,
@@ -180,10 +144,12 @@ class PhaseRun:
                     loss = self._step(model, state, pixels, targets, total)
                     self.budget.spend()
                     progress.advance(batch, f"epoch {epoch + 1} loss {loss:.3f}")
+                    if state.step % per_epoch == 0:  # a checkpoint past an epoch follows its log
+                        after_epoch(epoch + 1, state.result, state.losses.means())
+                        state.losses.clear()
                     if time.monotonic() - saved > self.checkpoint_every_s:
                         self._save(state)
                         saved = time.monotonic()
-                after_epoch(epoch + 1, state.result)
         return True
 
     def _step(
@@ -198,16 +164,17 @@ class PhaseRun:
             )
         pixels = pixels.contiguous(memory_format=torch.channels_last)
         torch.manual_seed(self._generator(state, 3).initial_seed())  # dropout, where there is any
-        loss = model(pixels, targets, self._noise(state, len(targets), progress))
-        self.accelerator.backward(loss)
+        total_loss, terms = model(pixels, targets, self._noise(state, len(targets), progress))
+        self.accelerator.backward(total_loss)
         state.optimiser.step()
         state.optimiser.zero_grad()
         state.advance()
-        return float(loss.detach())
+        return state.losses.add({"loss": total_loss.detach(), **terms})
 
     def _noise(self, state: _PhaseState, images: int, progress: float) -> GateNoise | None:
-        ramp = self.phase.noise_ramp
+        ramp, fall = self.phase.noise_ramp, self.phase.noise_fall
         std = min(1.0, progress / ramp) if ramp else 1.0
+        std = min(std, (1 - progress) / fall) if fall else std
         noise = state.objective.noise(images, std, self._generator(state, 2))
         return noise if noise is None else noise.to(self.accelerator.device)
 
@@ -219,11 +186,44 @@ class PhaseRun:
             save_checkpoint(self.checkpoint, state.checkpoint(self.fingerprint))
 
 
+class _MeanLosses:
+    """Means over the steps of an epoch, also of one that was interrupted and continued."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, float] = {}
+        self._steps = 0
+
+    def add(self, losses: dict[str, Tensor]) -> float:
+        """Count one step; gives its loss, the first of them."""
+        values = torch.stack(list(losses.values())).tolist()  # one wait for the device, not five
+        for name, value in zip(losses, values, strict=True):
+            self._sums[name] = self._sums.get(name, 0.0) + value
+        self._steps += 1
+        return float(values[0])
+
+    def means(self) -> dict[str, float]:
+        """Mean of each loss since the last `clear`."""
+        return {name: value / self._steps for name, value in self._sums.items()}
+
+    def clear(self) -> None:
+        """Begin another epoch."""
+        self._sums, self._steps = {}, 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sums, for a checkpoint."""
+        return {"sums": dict(self._sums), "steps": self._steps}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to sums that were kept."""
+        self._sums, self._steps = dict(state["sums"]), state["steps"]
+
+
 class _PhaseState:
     """Everything of a phase that changes from step to step."""
 
     def __init__(self, objective: Objective, phase: Phase) -> None:
         self.step = 0
+        self.losses = _MeanLosses()
         self.objective = objective
         self.optimiser = torch.optim.SGD(
             objective.parameters(),
@@ -263,8 +263,14 @@ class _PhaseState:
         """Go back to a state that was written."""
         self.step = checkpoint.step
         for name, part in self._parts().items():
-            part.load_state_dict(checkpoint.states[name])
+            # Checkpoints that were written before losses were logged hold none of them.
+            if name != _LOSSES or name in checkpoint.states:
+                part.load_state_dict(checkpoint.states[name])
 
     def _parts(self) -> dict[str, Any]:
-        parts = {"objective": self.objective, "optimiser": self.optimiser}
+        parts = {
+            "objective": self.objective,
+            "optimiser": self.optimiser,
+            _LOSSES: self.losses,
+        }
         return parts if self._average is None else parts | {"average": self._average}

@@ -7,13 +7,20 @@ Parquet metadata says what it was made from, so that no shard is taken for anoth
 
 from detector.path_table.info import CLEAN, SCHEMA_VERSION, Part, SplitName, TableInfo
 from detector.path_table.reader import PathTable
-from detector.path_table.rows import ORIGINAL, PathRows, batch_from_rows, rows_from_batch
+from detector.path_table.rows import (
+    ORIGINAL,
+    CalibrationRows,
+    PathRows,
+    batch_from_rows,
+    rows_from_batch,
+)
 from detector.path_table.shards import check_shard, read_shard, read_shard_info, write_shard
 
 __all__ = [
     "CLEAN",
     "ORIGINAL",
     "SCHEMA_VERSION",
+    "CalibrationRows",
     "Part",
     "PathRows",
     "PathTable",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from detector.errors import DataError
 from detector.path_table.info import CLEAN, SCHEMA_VERSION, Part, SplitName, TableInfo
-from detector.path_table.rows import PathRows, rows_from_batch
+from detector.path_table.rows import CalibrationRows, PathRows, rows_from_batch
 from detector.path_table.shards import check_shard, read_shard, read_shard_info
 
 __all__ = ["PathTable"]
@@ -76,6 +77,29 @@ class PathTable:
         for path, rows in shards:
             yield from self._read(path, part, len(rows), batch_size)
 
+    def calibration(self) -> Iterator[CalibrationRows]:
+        """The clean rows of the calibration split, a few at a time.
+
+        Raises:
+            DataError: If they are not there, unfinished, damaged or not of this table.
+        """
+        for rows in self.batches(SplitName.CALIBRATION):
+            yield CalibrationRows(rows)
+
+    def digest(self) -> str:
+        """SHA-256 that tells this table from others, as hex: of the names and bytes of its shards.
+
+        Raises:
+            DataError: If a shard cannot be read.
+        """
+        digest = hashlib.sha256()
+        names = [name for part in self.parts for name, _ in self.info.shards_of(part)]
+        for name in sorted(names):
+            path = self.folder / name
+            if path.is_file():  # a part that is planned but unfinished is none of calibrate's
+                digest.update(f"{name} {_digest(path)};".encode())
+        return digest.hexdigest()
+
     def read(self, split: SplitName, attack: str = CLEAN) -> PathRows:
         """All rows of one part at once.
 
@@ -96,3 +120,14 @@ class PathTable:
         check_shard(path, read_shard_info(path), expected)
         for batch in read_shard(path, batch_size):
             yield rows_from_batch(batch, self.info.layout)
+
+
+def _digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(
+            f"{path} should be a readable shard. Found: {error.strerror or error}. "
+            "Delete it and run the same `offpath extract` again."
+        ) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NewType
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from detector.paths import PathLayout, PathVectors
 
-__all__ = ["ORIGINAL", "PathRows", "batch_from_rows", "rows_from_batch"]
+__all__ = ["ORIGINAL", "CalibrationRows", "PathRows", "batch_from_rows", "rows_from_batch"]
 
 ORIGINAL = "original"
 """Which copy of an image a row is about: the image itself."""
@@ -64,6 +64,10 @@ class PathRows:
             success=torch.cat([part.success for part in parts]),
             ways=tuple(way for part in parts for way in part.ways),
         )
+
+
+CalibrationRows = NewType("CalibrationRows", PathRows)
+"""Clean rows of the calibration split: the false-alarm promise takes no others."""
 
 
 def batch_from_rows(

@@ -49,7 +49,8 @@ class Detection:
         alpha: False-alarm budget that the verdict keeps.
         verdict: The verdict.
         reason: Why, in one sentence.
-        layers: The layers that weigh most, most first; none where the score is not finite.
+        layers: The layers in which the path lies furthest from its class, furthest first; none
+            where the score is not finite.
     """
 
     predicted_class: int
@@ -74,7 +75,7 @@ class Findings:
         probability: The network's own probability of them, shape (B,).
         scores: Higher is more suspicious, float32 of shape (B,); NaN where not finite.
         p_values: float64 of shape (B,); NaN where the score is not finite.
-        layer_weights: Share of each layer in the deviation, shape (B, L).
+        layer_weights: Share of each layer in how far the path lies from its class, shape (B, L).
     """
 
     class_logits: Tensor

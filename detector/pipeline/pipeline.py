@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from detector.conformal import ConformalTable
 from detector.decoupling import DecoupledNetwork, DecoupledOutput
+from detector.devices import exact_32_bit
 from detector.errors import BudgetError, InvalidInputError
 from detector.paths import PathLayout, PathVectors
 from detector.pipeline.findings import Detection, Findings, LayerWeight, Verdict
@@ -57,14 +57,21 @@ class Pipeline:
                 f"Found {suspicion.layout.gates} and {network.layout.gates} gates, "
                 f"{classes} classes."
             )
-        self.device = torch.device(device)
-        # The fast layout of convolutions on both kinds of device.
-        self.network = network.eval().to(self.device).to(memory_format=torch.channels_last)
-        self.suspicion = suspicion.eval().to(self.device)
+        self.network = network.eval()
+        self.suspicion = suspicion.eval()
+        self.to(device)
         self.conformal = conformal
         self.preprocessing = preprocessing
         self.class_names = class_names
         self.alpha = alpha
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move network and scores to a device; the same object."""
+        self.device = torch.device(device)
+        # The fast layout of convolutions on both kinds of device.
+        self.network = self.network.to(self.device).to(memory_format=torch.channels_last)
+        self.suspicion = self.suspicion.to(self.device)
+        return self
 
     @property
     def layout(self) -> PathLayout:
@@ -189,7 +196,7 @@ class Pipeline:
         """The network's own part of the work."""
         images = images.to(self.device, non_blocking=True)
         prepared = self.preprocessing(images).contiguous(memory_format=torch.channels_last)
-        with _full_precision(self.device):
+        with exact_32_bit(self.device):
             output: DecoupledOutput = self.network(prepared)
         return output
 
@@ -219,8 +226,8 @@ class Pipeline:
         if p_value <= threshold:
             return Verdict.OFF_PATH, (
                 f"Its path is stranger than that of nearly all clean images predicted as {label} "
-                f"(p-value {p_value:.3g}, flagged up to {threshold:.3g}), most of all in "
-                f"{layers[0].name}."
+                f"(p-value {p_value:.3g}, flagged up to {threshold:.3g}); it lies furthest from "
+                f"its class in {layers[0].name}."
             )
         return Verdict.ON_PATH, (
             f"Its path is one that clean images predicted as {label} take "
@@ -233,22 +240,3 @@ class Pipeline:
             LayerWeight(name=self.layout.names[index], weight=weight)
             for weight, index in zip(largest.values.tolist(), largest.indices.tolist(), strict=True)
         )
-
-
-@contextmanager
-def _full_precision(device: torch.device) -> Iterator[None]:
-    """Keep convolutions out of TF32: gates near zero would open on one machine and not on another.
-
-    Nothing to do on CPUs.
-    """
-    if device.type != "cuda":
-        yield
-        return
-    cudnn = torch.backends.cudnn
-    with cudnn.flags(
-        enabled=cudnn.enabled,
-        benchmark=cudnn.benchmark,
-        deterministic=cudnn.deterministic,
-        allow_tf32=False,
-    ):
-        yield

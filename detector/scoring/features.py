@@ -23,12 +23,13 @@ LOGIT_STATISTICS = ("log-probability", "logit-margin", "energy")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SuspicionFeatures:
-    """What the classifier reads, and how much each layer adds to it.
+    """What the classifier reads, and in which layers the path lies far from its class.
 
     Args:
         values: Float of shape (B, F).
         layer_weights: Share of each layer in how far the path lies from its class: not negative,
-            float of shape (B, L), each row with the sum 1.
+            float of shape (B, L), each row with the sum 1. They describe the path, not the score,
+            which comes from trees over all values.
     """
 
     values: Tensor

@@ -20,8 +20,10 @@ from detector.errors import (
     BundleMissingError,
     BundleSchemaError,
     BundleTamperedError,
+    InvalidInputError,
     StorageError,
 )
+from detector.pipeline import Pipeline
 
 FILES = ("manifest.json", "network.safetensors", "detector.safetensors", "golden.safetensors")
 PROVENANCE = {"created": "2020-08-23T00:00:00+00:00", "seed": 3}
@@ -203,10 +205,8 @@ def test_the_golden_images_have_no_undecided_gate(saved):
 
 
 def test_a_bundle_is_replaced_as_a_whole(saved, make_pipeline, network_info):
-    (saved / MODEL_CARD).write_text("figures of the old one")
     save_bundle(saved, make_pipeline(alpha=0.04), network_info, provenance=PROVENANCE)
     assert load_bundle(saved).pipeline.alpha == 0.04
-    assert not (saved / MODEL_CARD).exists()
     assert [path.name for path in saved.parent.iterdir()] == ["bundle"]
 
 
@@ -276,3 +276,39 @@ def test_a_loaded_network_is_in_evaluation_mode(saved):
     network = load_bundle(saved).pipeline.network
     assert isinstance(network, nn.Module)
     assert not any(module.training for module in network.modules())
+
+
+def test_calibrating_again_keeps_a_model_card_that_was_written_by_hand(
+    saved, make_pipeline, network_info
+):
+    (saved / MODEL_CARD).write_text("By hand.")
+    save_bundle(saved, make_pipeline(alpha=0.04), network_info, provenance=PROVENANCE)
+    assert (saved / MODEL_CARD).read_text() == "By hand."
+    save_bundle(
+        saved, make_pipeline(), network_info, provenance=PROVENANCE, model_card="By machine."
+    )
+    assert (saved / MODEL_CARD).read_text() == "By machine."
+    assert load_bundle(saved).pipeline.alpha == 0.05
+
+
+@pytest.mark.parametrize("device", ["nonsense", "cuda:97", "meta"])
+def test_a_device_that_is_not_there_is_the_caller_s_mistake(saved, device):
+    with pytest.raises(InvalidInputError, match=f"should be one .* Found '{device}'") as caught:
+        load_bundle(saved, device=device)
+    assert caught.value.field == "device"
+
+
+def test_a_card_without_memory_is_not_called_tampering(saved, monkeypatch):
+    """A device of another type than cpu stands in for the card, which fails when it has to work."""
+
+    def full(pipeline, device):
+        if device == "cpu":
+            return to(pipeline, device)
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB.")
+
+    to = Pipeline.to
+    monkeypatch.setattr(bundle_package.bundle, "usable_device", lambda _: torch.device("cuda"))
+    monkeypatch.setattr(Pipeline, "to", full)
+    with pytest.raises(BundleError, match=r"cuda should be able to run.*out of memory") as caught:
+        load_bundle(saved, device="cuda")
+    assert type(caught.value) is BundleError

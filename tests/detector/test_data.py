@@ -1,5 +1,4 @@
 import hashlib
-import io
 import pickle
 import zipfile
 
@@ -8,7 +7,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 from torchvision.datasets import CIFAR10
 
 from detector.data import (
@@ -16,7 +14,6 @@ from detector.data import (
     ArraySource,
     CalibrationImages,
     FitImages,
-    FolderSource,
     Splits,
     TestImages,
     TrainImages,
@@ -25,7 +22,6 @@ from detector.data import (
 from detector.errors import DataError
 from detector.preprocessing import (
     CIFAR10_PREPROCESSING,
-    IMAGENET_PREPROCESSING,
     Preprocessing,
 )
 
@@ -128,6 +124,20 @@ def test_a_split_reads_its_own_images():
     rows = [1, 0]
     expected = torch.from_numpy(images[splits.train.ids[rows]]).permute(0, 3, 1, 2)
     assert torch.equal(splits.train.read(rows, TINY), expected)
+
+
+def test_the_digest_tells_other_pixels_labels_and_classes_from_these():
+    pixels, labels = arrays(per_class=20)
+
+    def digest(pixels=pixels, labels=labels, names="abc"):
+        source = ArraySource(pixels, labels, names)
+        return Splits.divide(source, source, preprocessing=TINY).train.digest()
+
+    changed = pixels.copy()
+    changed[Splits.divide(source(20), source(), preprocessing=TINY).train.ids[-1], 3, 3, 2] ^= 1
+    found = {digest(), digest(pixels=changed), digest(labels=2 - labels), digest(names="abd")}
+    assert len(found) == 4
+    assert digest(labels=labels.astype(np.int32)) == digest()
 
 
 # ---- arrays
@@ -306,86 +316,6 @@ def test_torchvision_s_files_with_one_altered_are_refused(cifar10):
     file.write_bytes(file.read_bytes()[:-5])
     with pytest.raises(DataError, match="torchvision's complete CIFAR-10"):
         load_splits(cifar10)
-
-
-# ---- folders
-
-
-def encoded(seed, size=(9, 7), kind="PNG"):
-    pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, kind)
-    return buffer.getvalue()
-
-
-@pytest.fixture
-def folder(tmp_path):
-    for part, count in (("train", 4), ("val", 2)):
-        for name in ("owl", "cat"):
-            for index in range(count):
-                file = tmp_path / part / name / "deeper" / f"{index}.png"
-                file.parent.mkdir(parents=True, exist_ok=True)
-                file.write_bytes(encoded(index))
-    return tmp_path
-
-
-def test_a_folder_is_read_with_imagenet_s_preprocessing_and_sorted_classes(folder):
-    splits = load_splits(folder)
-    assert splits.class_names == ("cat", "owl")
-    assert splits.preprocessing == IMAGENET_PREPROCESSING
-    assert [len(part) for part in (splits.train, splits.fit, splits.calibration)] == [4, 2, 2]
-    assert splits.test.labels.tolist() == [0, 0, 1, 1]
-    assert splits.test.read([0, 3], TINY).shape == (2, 3, 4, 4)
-
-
-def test_a_test_folder_goes_before_a_val_folder(folder):
-    (folder / "val").rename(folder / "test")
-    (folder / "val").mkdir()
-    assert len(load_splits(folder).test) == 4
-
-
-def test_an_image_of_a_folder_is_loaded_as_it_is_stored(folder):
-    stored = np.asarray(Image.open(io.BytesIO(encoded(1))))
-    loaded = FolderSource(folder / "train").load(1)
-    assert torch.equal(loaded, torch.from_numpy(stored.copy()).permute(2, 0, 1))
-
-
-def test_files_that_are_no_images_are_left_out(folder):
-    (folder / "train" / "cat" / "notes.txt").write_text("hello")
-    (folder / "train" / "cat" / "LOUD.JPG").write_bytes(encoded(0, kind="JPEG"))
-    assert len(FolderSource(folder / "train")) == 9
-
-
-def test_a_folder_with_an_empty_class_is_refused_and_named(folder):
-    (folder / "train" / "bat").mkdir()
-    (folder / "train" / "bat" / "notes.txt").write_text("soon")
-    with pytest.raises(DataError, match="Found none for bat"):
-        load_splits(folder)
-
-
-def test_a_folder_without_classes_is_refused(folder):
-    (folder / "empty").mkdir()
-    with pytest.raises(DataError, match="one folder of images a class"):
-        FolderSource(folder / "empty")
-
-
-@pytest.mark.parametrize(
-    "content",
-    [b"", b"no image", encoded(0)[:40], encoded(0)[:120], encoded(0, kind="JPEG")[:400]],
-    ids=["empty", "text", "header", "half a png", "half a jpeg"],
-)
-def test_a_damaged_image_of_a_folder_is_named_when_it_is_read(folder, content):
-    file = next((folder / "train" / "cat").rglob("0.png"))
-    file.write_bytes(content)
-    found = FolderSource(folder / "train")
-    with pytest.raises(DataError, match=r"0\.png should be a readable image.*Repair or remove"):
-        found.read([0], TINY)
-
-
-def test_a_pixel_bomb_in_a_folder_is_refused(folder, monkeypatch):
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)  # the error comes at twice as many
-    with pytest.raises(DataError, match="decompression bomb"):
-        FolderSource(folder / "train").load(0)
 
 
 # ---- anything else

@@ -47,6 +47,14 @@ def png_of_header(width: int, height: int, depth: int = 8, colour: int = 2) -> b
     )
 
 
+def apng_behind_a_comment() -> bytes:
+    """An animated PNG with a comment that speaks of IDAT before its control chunk."""
+    data = encoded(rgb(), save_all=True, append_images=frames()[1:])
+    body = b"tEXt" + b"Comment\0IDAT"
+    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    return data[:33] + chunk + data[33:]
+
+
 @pytest.mark.parametrize(
     "data",
     [encoded(rgb()), encoded(rgb(), "WEBP", lossless=True), encoded(rgb().convert("RGBA"))],
@@ -87,6 +95,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: encoded(rgb(), save_all=True, append_images=frames()[1:]),
         "animated PNG",
     ),
+    "animated png, behind a comment": (apng_behind_a_comment, "animated PNG"),
     "animated webp": (
         lambda: encoded(rgb(), "WEBP", save_all=True, append_images=frames()[1:]),
         "animated WebP",

@@ -13,9 +13,10 @@ import torch
 
 from detector.errors import OffpathError
 from service.client import AsyncClient
+from service.local_server import LocalServer
 from tests.figures.bench import Bench
 from tests.figures.figure import Figure
-from tests.figures.serving import Server, png, serving
+from tests.figures.serving import metric, png, serving
 
 __all__ = ["cancellation"]
 
@@ -51,7 +52,7 @@ def cancellation(bench: Bench) -> list[Figure]:
     expected = torch.cat([bench.pipeline.analyse(b).predicted for b in pixels.split(64)]).tolist()
     with serving() as server:
         ends = asyncio.run(_run(server, images, expected, _calls()))
-        held = server.metric("offpath_queue_images")
+        held = metric(server, "offpath_queue_images")
         code = server.stop()
     others = _CALLS - _CANCELLED
     failed = others - ends["answered"]
@@ -82,7 +83,7 @@ def _calls() -> list[_Call]:
 
 
 async def _run(
-    server: Server, images: list[bytes], expected: list[int], calls: list[_Call]
+    server: LocalServer, images: list[bytes], expected: list[int], calls: list[_Call]
 ) -> Counter[str]:
     ends: Counter[str] = Counter()
     durations: list[float] = []

@@ -1,4 +1,8 @@
-"""Whether extraction keeps its memory flat, however many images it reads."""
+"""Whether extraction keeps its memory flat, however many images it reads.
+
+The images lie in a folder and are read when their turn comes, so that nothing but torch itself
+stands below the growth that is measured.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from PIL import Image
+
 from tests.figures.bench import Bench
 from tests.figures.figure import Figure
 
@@ -14,6 +20,8 @@ __all__ = ["extract_memory"]
 
 _COUNTS = (1_000, 10_000)
 _TARGET = 0.10
+_TRAIN_A_CLASS = 3
+"""The least that can be divided; extraction does not read them."""
 
 _PROGRAM = """
 import resource, sys
@@ -23,9 +31,10 @@ from detector.data import load_splits
 from detector.jobs.extract import ExtractOptions, extract
 from detector.path_table import SplitName
 data, output, limit = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+pipeline = load_bundle().pipeline
 extract(
-    load_bundle().pipeline.network,
-    load_splits(data),
+    pipeline.network,
+    load_splits(data, preprocessing=pipeline.preprocessing),
     ExtractOptions(output=output, splits=(SplitName.TEST,), limit=limit),
 )
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
@@ -33,17 +42,41 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
 
 def extract_memory(bench: Bench) -> list[Figure]:
-    """Peak memory of a whole process that extracts clean paths, for two numbers of images."""
-    small, large = (_peak_bytes(bench.data_path, count) for count in _COUNTS)
-    growth = large / small - 1
+    """Peak memory of a whole process that extracts clean paths, for two numbers of images.
+
+    Growth has two bounds: a share of the whole, and what the images alone would take if all of
+    them were held, which is less.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        _write_images(bench, Path(folder))
+        small, large = (_peak_bytes(Path(folder), count) for count in _COUNTS)
+    growth = large - small
+    side = bench.pipeline.preprocessing
+    held = (_COUNTS[1] - _COUNTS[0]) * 3 * side.height * side.width
     return [
         Figure(
             name="peak memory of extract, 10 000 against 1 000 images",
-            target=f"within {_TARGET:.0%}",
-            measured=f"{growth:+.1%} ({large / 2**20:.0f} against {small / 2**20:.0f} MiB)",
-            holds=abs(growth) <= _TARGET,
+            target=f"within {_TARGET:.0%} and {held / 2**20:.0f} MiB",
+            measured=f"{growth / small:+.1%}, {growth / 2**20:+.1f} MiB "
+            f"({large / 2**20:.0f} against {small / 2**20:.0f} MiB)",
+            holds=abs(growth) <= min(_TARGET * small, held),
         )
     ]
+
+
+def _write_images(bench: Bench, folder: Path) -> None:
+    """The test images as PNG files, one folder a class, with the fewest training images."""
+    for name, images, counts in (
+        ("train", bench.splits.train, [_TRAIN_A_CLASS] * len(bench.splits.class_names)),
+        ("test", bench.splits.test, [_COUNTS[1]] * len(bench.splits.class_names)),
+    ):
+        for row, label in enumerate(images.labels.tolist()):
+            if counts[label]:
+                counts[label] -= 1
+                pixels = images.read([row], bench.pipeline.preprocessing)[0]
+                path = folder / name / str(label) / f"{row}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(path, compress_level=1)
 
 
 def _peak_bytes(data: Path, images: int) -> int:

@@ -8,10 +8,7 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, Self
 from urllib.request import urlopen
 
@@ -22,40 +19,14 @@ from numpy.typing import NDArray
 from offpath.v1 import detection_pb2
 from PIL import Image
 
-__all__ = ["Server", "Worker", "core", "png", "serving"]
+from service.local_server import LocalServer, local_server
 
-_START_TIMEOUT_S = 180.0
+__all__ = ["Worker", "core", "metric", "png", "serving"]
+
 _STOP_TIMEOUT_S = 60.0
-_POLL_S = 0.05
 _SERVICE = detection_pb2.DESCRIPTOR.services_by_name["DetectionService"].full_name
 # One thread everywhere: OpenMP would else start one for each core, pinned or not.
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OFFPATH_TORCH_THREADS": "1"}
-
-
-class Server:
-    """A server in a process of its own.
-
-    Args:
-        process: The process.
-        address: Where calls go, ``host:port``.
-        metrics_url: Where Prometheus looks.
-    """
-
-    def __init__(self, process: subprocess.Popen[bytes], address: str, metrics_url: str) -> None:
-        self.process = process
-        self.address = address
-        self.metrics_url = metrics_url
-
-    def metric(self, name: str) -> float:
-        """Value of a metric without labels."""
-        with urlopen(self.metrics_url, timeout=30) as reply:
-            lines = reply.read().decode().splitlines()
-        return next(float(line.split()[1]) for line in lines if line.split()[0] == name)
-
-    def stop(self) -> int:
-        """Send SIGTERM, wait, and give the exit code."""
-        self.process.terminate()
-        return self.process.wait(_STOP_TIMEOUT_S)
 
 
 class Worker:
@@ -97,8 +68,11 @@ class Worker:
 
 @contextlib.contextmanager
 def serving(
-    *, on: int | None = None, drain_delay_s: float = 0.0, program: Sequence[str] | None = None
-) -> Iterator[Server]:
+    *,
+    on: int | None = None,
+    drain_delay_s: float = 0.0,
+    program: Sequence[str] = ("-m", "service.cli"),
+) -> Iterator[LocalServer]:
     """A server of the bundled default on free ports, ready, and gone afterwards.
 
     Args:
@@ -106,24 +80,22 @@ def serving(
         drain_delay_s: How long it takes calls after SIGTERM, seconds.
         program: What Python runs with the arguments of `offpath`; the command itself by default.
     """
-    with tempfile.TemporaryDirectory(prefix="offpath-figures-") as folder:
-        ready, log = Path(folder) / "ready.json", Path(folder) / "server.log"
-        command = [sys.executable, *(program or ["-m", "service.cli"])]
-        command += ["serve", "--host", "127.0.0.1", "--port", "0", "--metrics-port", "0"]
-        command += ["--drain-delay-s", str(drain_delay_s), "--ready-file", str(ready)]
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                command,
-                stdout=output,
-                stderr=output,
-                env=os.environ if on is None else os.environ | _ONE_THREAD,
-            )
-        try:
-            if on is not None:
-                _pin(process, on)
-            yield _wait_until_ready(process, ready, log)
-        finally:
-            _end(process)
+    with local_server(
+        "--drain-delay-s",
+        str(drain_delay_s),
+        core=on,
+        environment={} if on is None else _ONE_THREAD,
+        program=program,
+    ) as server:
+        _check_health(server.address)
+        yield server
+
+
+def metric(server: LocalServer, name: str) -> float:
+    """Value of a server's metric without labels."""
+    with urlopen(server.metrics_url, timeout=30) as reply:
+        lines = reply.read().decode().splitlines()
+    return next(float(line.split()[1]) for line in lines if line.split()[0] == name)
 
 
 def core(index: int) -> int:
@@ -142,17 +114,6 @@ def png(pixels: NDArray[np.uint8]) -> bytes:
 def _pin(process: subprocess.Popen[Any], on: int) -> None:
     # The interpreter is still loading: threads that start later inherit the core.
     os.sched_setaffinity(process.pid, {on})
-
-
-def _wait_until_ready(process: subprocess.Popen[bytes], ready: Path, log: Path) -> Server:
-    give_up = time.monotonic() + _START_TIMEOUT_S
-    while time.monotonic() < give_up and process.poll() is None:
-        if ready.exists():
-            server = Server(process, **json.loads(ready.read_text()))
-            _check_health(server.address)
-            return server
-        time.sleep(_POLL_S)
-    raise RuntimeError(f"The server should start. It said: {log.read_text(errors='replace')}")
 
 
 def _check_health(address: str) -> None:

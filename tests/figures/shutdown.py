@@ -12,9 +12,10 @@ import grpc
 from offpath.v1 import detection_pb2 as pb
 from offpath.v1 import detection_pb2_grpc as pb_grpc
 
+from service.local_server import LocalServer
 from tests.figures.bench import Bench
 from tests.figures.figure import Figure
-from tests.figures.serving import Server, png, serving
+from tests.figures.serving import png, serving
 
 __all__ = ["shutdown"]
 
@@ -83,7 +84,7 @@ def shutdown(bench: Bench) -> list[Figure]:
     ]
 
 
-async def _run(server: Server, requests: list[pb.DetectRequest]) -> tuple[Counter[str], int]:
+async def _run(server: LocalServer, requests: list[pb.DetectRequest]) -> tuple[Counter[str], int]:
     """How the callers' calls ended, and the server's exit code."""
     ends: Counter[str] = Counter()
 

@@ -17,6 +17,7 @@ MODULES = sorted(
     for package in (detector, service)
     for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
 )
+GENERATED = ROOT / "proto" / "gen" / "offpath" / "v1"
 MEBIBYTE = 2**20
 
 
@@ -28,7 +29,7 @@ def _tracked():
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_each_public_name_exists_and_is_listed_in_order(name):
+def test_each_public_name_exists_and_is_listed_once(name):  # their order is the linter's
     module = importlib.import_module(name)
     public = getattr(module, "__all__", None)
     if public is None:
@@ -58,5 +59,6 @@ def test_nothing_is_left_unfinished():
         "|".join(["TO" + "DO", "FIX" + "ME", "XX" + "X", "NotImplemented" + "Error"])
     )
     for path in _tracked():
-        if path.suffix in {".py", ".proto", ".md", ".toml"}:
+        written = GENERATED not in path.parents
+        if written and path.suffix in {".py", ".proto", ".md", ".toml"}:
             assert not words.search(path.read_text()), path

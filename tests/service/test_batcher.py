@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from service.admission import DeadlineError, DrainingError, QueueFullError
-from service.batcher import Batcher, BatchFailedError, BatchLimits, MonotonicClock, Row
+from service.batcher import Batcher, BatchFailedError, BatchLimits, Row
+from service.clock import MonotonicClock
 
 LIMITS = BatchLimits(sizes=(1, 2, 4), max_delay_s=0.01, max_images=64, max_bytes=1000)
 

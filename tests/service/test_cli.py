@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import socket
 import subprocess
 import sys
@@ -12,15 +13,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from detector.conformal import Guarantee
+from detector.decoupling import Backbone
 from detector.decoupling.recipes import Preset
 from detector.path_table import SplitName
 from detector.scoring.classifiers import ClassifierName
 from service import cli
 from service.results import Detection, DetectReply, LayerWeight, Verdict
 
-COMMANDS = ("serve", "check", "demo", "train", "extract", "calibrate")
+COMMANDS = ("serve", "check", "demo", "cifar10", "train", "extract", "calibrate")
 
 CALIBRATE = ["calibrate", "--table", "t", "--network", "no/such/network", "--output", "o"]
 EXTRACT = ["extract", "--data", "d", "--network", "no/such/network", "--output", "o"]
@@ -63,6 +66,7 @@ def test_the_help_of_a_command_describes_each_option_and_gives_an_example(
     ("command", "choices"),
     [
         ("train", Preset),
+        ("train", Backbone),
         ("extract", SplitName),
         ("calibrate", ClassifierName),
         ("calibrate", Guarantee),
@@ -86,12 +90,18 @@ def test_the_help_names_every_choice(
         (["check", "x.png", "--server", "127.0.0.1:1"], "x.png"),
         (["check", "x.png", "--server", "127.0.0.1:1", "--bundle", "b"], "--bundle"),
         (["check", "x.png", "--bundle", "no/such/bundle"], "no/such/bundle"),
+        (["check", "x.png", "--server", "127.0.0.1:1", "--device", "cpu"], "--device"),
+        (["check", "x.png", "--device", "nonsense"], "nonsense"),
+        (["demo", "--device", "nonsense"], "nonsense"),
+        (["serve", "--device", "nonsense"], "nonsense"),
         (["serve", "--port", "70000"], "port"),
         (["serve", "--bundle", "no/such/bundle"], "no/such/bundle"),
         (["demo", "--per-class", "0"], "--per-class"),
         (["train", "--data", "no/such/data", "--output", "out", "--preset", "big"], "big"),
         (["train", "--data", "no/such/data", "--output", "out"], "no/such/data"),
         (["train", "--data", "d", "--output", "o", "--weights", "No.Such"], "No.Such"),
+        (["train", "--data", "d", "--output", "o", "--backbone", "spine"], "spine"),
+        (["cifar10", "cifar10.zip"], ".npz"),
         ([*CALIBRATE, "--alpha", "2"], "alpha"),
         ([*CALIBRATE, "--classifier", "oracle"], "oracle"),
         ([*CALIBRATE, "--guarantee", "full"], "full"),
@@ -99,6 +109,7 @@ def test_the_help_names_every_choice(
         ([*EXTRACT, "--split", "some"], "some"),
         ([*EXTRACT, "--split", "fit", "--attack", "pgd:9/0"], "pgd:9/0"),
         ([*EXTRACT, "--split", "fit"], "no/such/network"),
+        ([*EXTRACT, "--split", "fit", "--device", "nonsense"], "nonsense"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -107,6 +118,25 @@ def test_a_bad_command_line_is_one_sentence_and_exit_code_2(
 ) -> None:
     assert cli.run(arguments) == 2
     assert named in one_sentence(capsys)
+
+
+def _written(kind: str, file: Path) -> Path:
+    contents = {"list": [torch.zeros(1)], "tensor": torch.zeros(1), "nested": {"state_dict": {}}}
+    if kind in contents:
+        torch.save(contents[kind], file)
+    else:
+        file.write_bytes({"empty": b"", "text": b"no weights", "pickle": pickle.dumps(Path)}[kind])
+    return file
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+@pytest.mark.parametrize("kind", ["empty", "text", "pickle", "list", "tensor", "nested"])
+def test_weights_that_are_no_state_dict_are_one_sentence_and_exit_code_2(
+    kind: str, suffix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = _written(kind, tmp_path / f"weights{suffix}")
+    assert cli.run(["train", "--data", "d", "--output", "o", "--weights", str(file)]) == 2
+    assert file.name in one_sentence(capsys)
 
 
 def test_no_server_is_one_sentence_and_exit_code_2(
@@ -148,7 +178,7 @@ def test_check_in_this_process_prints_a_table(
     shown = capsys.readouterr().out
     assert "on path" in shown
     assert "off path" in shown
-    assert "second 75%" in shown
+    assert "Farthest: second 75%" in shown
 
 
 @pytest.mark.usefixtures("local_bundle")

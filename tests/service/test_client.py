@@ -14,6 +14,7 @@ from detector.errors import ImageError, OffpathError
 from service.client import AsyncClient, Client
 from service.results import (
     InvalidRequestError,
+    MessageTooLargeError,
     RequestTimeoutError,
     ServerBusyError,
     ServerFailureError,
@@ -95,10 +96,20 @@ async def test_a_full_queue_says_when_to_retry(
         done, _ = await asyncio.wait(calls, return_when="FIRST_COMPLETED")
         with pytest.raises(ServerBusyError) as caught:
             await done.pop()
-        assert caught.value.retry_after_s is not None
         assert caught.value.retry_after_s > 0
         pipeline.open.set()
         await asyncio.gather(*calls, return_exceptions=True)
+
+
+@pytest.mark.parametrize("limited", ["server", "client"])
+async def test_a_message_over_a_limit_is_told_from_a_busy_server(
+    start: Callable[..., Any], images: Any, limited: str
+) -> None:
+    server = await start(**({"max_message_bytes": 1000} if limited == "server" else {}))
+    limits = {"max_message_bytes": 1000} if limited == "client" else {}
+    async with AsyncClient(server.address, **limits) as client:
+        with pytest.raises(MessageTooLargeError, match="max_message_bytes"):
+            await client.detect([images.pixels()] * 20)
 
 
 def test_no_server_at_the_address_is_one_clear_error(images: Any) -> None:

@@ -15,11 +15,12 @@ from service import cli
 def test_the_demo_sends_clean_and_attacked_images_and_stops_the_server(
     bundle_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setenv("COLUMNS", "80")
     assert cli.run(["demo", "--bundle", str(bundle_folder), "--per-class", "1"]) == 0
     shown = capsys.readouterr().out
     for kind in ("clean", "FGSM 8/255", "PGD 8/255", "PGD 2/255"):
         assert kind in shown
+    assert max(map(len, shown.splitlines())) <= 80
     assert "Share flagged" in shown
     assert "offpath_images_total 40.0" in shown
     assert "The server has stopped" in shown

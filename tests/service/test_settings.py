@@ -37,3 +37,27 @@ def test_the_environment_is_read_and_what_is_given_comes_first(
 def test_a_setting_that_cannot_be_is_one_clear_error(changes: dict[str, object]) -> None:
     with pytest.raises(SettingsError, match="Found"):
         load_settings(**changes)
+
+
+def test_a_list_in_the_environment_is_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OFFPATH_BATCH_SIZES", "[1, 2, 4]")
+    assert load_settings().batch_sizes == (1, 2, 4)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "named"),
+    [
+        ("OFFPATH_BATCH_SIZES", "1,2,4", "batch_sizes"),
+        ("OFFPATH_BATCH_SIZES", "[1, 2", "batch_sizes"),
+        ("OFFPATH_BATCH_SIZES", "[4, 2]", "batch_sizes"),
+        ("OFFPATH_BATCH_SIZES", "[0]", "batch_sizes"),
+        ("OFFPATH_BATCH_SIZES", "", "batch_sizes"),
+        ("OFFPATH_PORT", "many", "port"),
+    ],
+)
+def test_a_variable_that_cannot_be_is_one_clear_error(
+    variable: str, value: str, named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError, match=f"{named}.*Found|Found.*{named}"):
+        load_settings()

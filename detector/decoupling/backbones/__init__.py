@@ -46,8 +46,9 @@ class Backbone(StrEnum):
 
 
 def _googlenet(num_classes: int) -> nn.Module:
+    # The weights that torchvision offers were trained behind this transform of the input.
     network: nn.Module = models.googlenet(
-        num_classes=num_classes, aux_logits=False, init_weights=True
+        num_classes=num_classes, aux_logits=False, init_weights=True, transform_input=True
     )
     return network
 

@@ -84,3 +84,11 @@ def test_a_cosine_rises_and_falls_to_zero_and_never_leaves_its_range():
     assert min(rates) > 0
     assert rates[-1] < 1e-4
     assert schedule(0.55) == pytest.approx(0.5 * (1 + math.cos(math.pi / 2)))
+
+
+@pytest.mark.parametrize("backbone", Backbone)
+def test_a_recipe_can_be_had_for_any_backbone(backbone):
+    recipe = recipe_of(Preset.RESNET18_IMAGENET)
+    other = recipe.with_backbone(backbone)
+    assert other.backbone is backbone
+    assert other.with_backbone(recipe.backbone) == recipe

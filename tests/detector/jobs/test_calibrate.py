@@ -153,6 +153,27 @@ def test_the_bundle_says_what_it_was_made_from(options):
     }
 
 
+def test_the_bundle_keeps_the_figures_of_the_cross_validation(options):
+    result = calibrate(dataclasses.replace(options, folds=2))
+    kept = load_bundle(options.output).manifest.provenance["calibration"]["cross_validation"]
+    assert kept == [dataclasses.asdict(report) for report in result.attacks]
+    assert {"attack", "auroc", "auroc_unseen"} < set(kept[0])
+
+
+def test_the_bundle_says_which_table_and_images_it_was_calibrated_with(
+    options, make_table, tmp_path
+):
+    def data(table: Path) -> dict[str, str]:
+        changed = dataclasses.replace(options, table=table)
+        return calibrate(changed).manifest.provenance["calibration"]["data"]
+
+    before = data(options.table)
+    assert set(before) == {"table", "train", "fit", "calibration"}
+    assert data(make_table(tmp_path / "same")) == before
+    other = data(make_table(tmp_path / "other", calibration=torch.arange(210) % CLASSES))
+    assert {name for name in before if other[name] != before[name]} == {"table", "calibration"}
+
+
 def test_without_train_rows_the_fit_rows_give_the_path_distributions(options, make_table, tmp_path):
     table = make_table(tmp_path / "other", leave_out=((SplitName.TRAIN, CLEAN),))
     result = calibrate(dataclasses.replace(options, table=table))

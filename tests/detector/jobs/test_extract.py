@@ -133,6 +133,39 @@ def test_a_larger_limit_adds_whole_shards(tiny_network, tiny_splits, tmp_path, o
     assert torch.equal(large.image_ids[:20], small.image_ids)
 
 
+def test_a_larger_limit_makes_a_last_shard_that_was_not_full_again(
+    tiny_network, tiny_splits, tmp_path, options, contents
+) -> None:
+    extract(tiny_network, tiny_splits, options(tmp_path / "grown", limit=30))
+    first = contents(tmp_path / "grown")["test--clean--00000.parquet"]
+    extract(tiny_network, tiny_splits, options(tmp_path / "grown", limit=44))
+    extract(tiny_network, tiny_splits, options(tmp_path / "at once", limit=44))
+    assert contents(tmp_path / "grown") == contents(tmp_path / "at once")
+    assert contents(tmp_path / "grown")["test--clean--00000.parquet"] == first
+
+
+def test_a_smaller_limit_takes_nothing_away(
+    tiny_network, tiny_splits, tmp_path, options, contents
+) -> None:
+    extract(tiny_network, tiny_splits, options(tmp_path, limit=44))
+    before = contents(tmp_path)
+    for limit in (5, 20, 30):
+        extract(tiny_network, tiny_splits, options(tmp_path, limit=limit))
+        assert contents(tmp_path) == before
+
+
+def test_a_smaller_limit_makes_of_a_larger_table_what_it_asks_for(
+    tiny_network, tiny_splits, tmp_path, options, contents
+) -> None:
+    extract(tiny_network, tiny_splits, options(tmp_path, limit=50, attacks=()))
+    whole = contents(tmp_path)
+    for path in tmp_path.glob("*.parquet"):
+        path.unlink()
+    extract(tiny_network, tiny_splits, options(tmp_path, limit=30, attacks=()))
+    names = ("table.json", "test--clean--00000.parquet", "test--clean--00001.parquet")
+    assert contents(tmp_path) == {name: whole[name] for name in names}
+
+
 def test_a_limit_draws_from_all_classes_of_a_folder(
     tiny_network, tmp_path, options, tiny_splits
 ) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 
+from detector.data import TestImages
 from detector.decoupling import DecoupledNetwork
 from detector.decoupling.backbones import CifarResNet
 from detector.errors import DataError, InvalidInputError
@@ -74,3 +76,31 @@ def test_a_data_set_of_other_classes_is_refused(tiny_splits, tmp_path, options) 
 def test_options_out_of_range_are_refused(changes, tmp_path, options) -> None:
     with pytest.raises(InvalidInputError, match="should be"):
         options(tmp_path, **changes)
+
+
+@pytest.mark.parametrize("device", ["cuda:97", "gpu", "meta"])
+def test_a_device_that_is_not_there_is_refused(device, tmp_path, options) -> None:
+    with pytest.raises(InvalidInputError, match=f"Found '{device}'") as caught:
+        options(tmp_path, device=device)
+    assert caught.value.field == "device"
+
+
+def test_a_short_shard_of_something_else_is_refused_also_when_a_table_grows(
+    tiny_network, tiny_splits, tmp_path, options, contents
+) -> None:
+    extract(tiny_network, tiny_splits, options(tmp_path, limit=30))
+    shard = tmp_path / "test--clean--00001.parquet"
+    shard.write_bytes((tmp_path / "test--pgd-8-255-steps-2--00001.parquet").read_bytes())
+    before = contents(tmp_path)
+    with pytest.raises(DataError, match="should have been made with attack"):
+        extract(tiny_network, tiny_splits, options(tmp_path, limit=44))
+    assert contents(tmp_path) == before
+
+
+def test_a_table_of_more_images_than_there_are_is_refused(
+    tiny_network, tiny_splits, tmp_path, options
+) -> None:
+    extract(tiny_network, tiny_splits, options(tmp_path))
+    fewer = dataclasses.replace(tiny_splits, test=TestImages(tiny_splits.test.source, np.arange(9)))
+    with pytest.raises(DataError, match=r"has 9 test images\. Found a table of 50"):
+        extract(tiny_network, fewer, options(tmp_path))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState, GradientState
+from safetensors import safe_open
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -15,8 +16,9 @@ from detector.decoupling.backbones import CifarResNet
 from detector.decoupling.recipes import Preset, recipe_of
 from detector.errors import CheckpointError, DataError, StorageError
 from detector.jobs import train as module
+from detector.jobs.objectives import DecoupledObjective
 from detector.jobs.train import TrainingOptions, train
-from detector.jobs.train_phase import DecoupledObjective
+from detector.jobs.train_phase import PhaseRun
 from detector.preprocessing import Preprocessing
 
 RECIPE = replace(
@@ -192,10 +194,55 @@ def test_each_epoch_is_logged_with_its_accuracy_and_the_gates_of_every_layer(str
         assert row["open_share"] == pytest.approx(sum(shares) / len(shares))
 
 
+def test_each_epoch_is_logged_with_its_mean_losses(straight):
+    terms = ["classification", "alignment", "information", "sparsity"]
+    plain, *decoupled = log(straight.network.parent)
+    assert plain["loss"] > 0
+    assert not set(terms) & set(plain)
+    for row in decoupled:
+        weights = RECIPE.weights
+        parts = zip(
+            (1, weights.alignment, weights.information, weights.sparsity), terms, strict=True
+        )
+        assert row["loss"] == pytest.approx(sum(w * row[name] for w, name in parts), rel=1e-4)
+
+
+@pytest.mark.parametrize("failing_call", range(1, 6))
+def test_however_it_was_stopped_the_log_is_that_of_a_run_that_went_through(
+    tmp_path, splits, straight, monkeypatch, failing_call
+):
+    """Checkpoints are far apart, so that rows were written that the next run writes again."""
+    advance, calls = PhaseRun._step, []
+
+    def interrupted(self, *args):
+        calls.append(1)
+        if len(calls) == failing_call:
+            raise KeyboardInterrupt
+        return advance(self, *args)
+
+    options = TrainingOptions(output=tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(PhaseRun, "_step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(splits, RECIPE, options)
+    with (tmp_path / "log.jsonl").open("a") as file:
+        file.write('{"phase": "decoup')  # a row that was cut off
+    assert train(splits, RECIPE, options).finished
+    assert log(tmp_path) == log(straight.network.parent)
+
+
+def test_the_weights_say_which_images_they_were_learnt_from(splits, straight):
+    with safe_open(straight.plain, framework="pt") as file:
+        info = json.loads(file.metadata()["offpath"])["provenance"]
+    assert info["data"] == splits.train.digest()
+    assert info["data"] != divided(seed=1).train.digest()
+
+
 def test_tensorboard_shows_the_same(straight):
     events = EventAccumulator(str(straight.network.parent / "tensorboard")).Reload()
     tags = set(events.Tags()["scalars"])
     assert {"plain/accuracy", "decoupled/accuracy", "decoupled/open_share"} < tags
+    assert {"plain/loss", "decoupled/loss", "decoupled/alignment"} < tags
     assert {f"decoupled/diversity/{name}" for name in LAYERS} < tags
     last = log(straight.network.parent)[-1]
     found = events.Scalars("decoupled/accuracy")[-1]

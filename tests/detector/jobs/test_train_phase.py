@@ -8,7 +8,8 @@ from torch import nn
 from detector.data import ArraySource, TrainImages
 from detector.decoupling.recipes import Crop, Phase, Schedule
 from detector.jobs.batches import BatchOrder, TrainingBatches
-from detector.jobs.train_phase import Objective, PhaseRun, StepBudget
+from detector.jobs.objectives import Objective, StepLoss
+from detector.jobs.train_phase import PhaseRun, StepBudget
 from detector.preprocessing import Preprocessing
 
 PREPROCESSING = Preprocessing(
@@ -40,7 +41,7 @@ class Slope(Objective):
 
     def forward(self, images, targets, noise):
         self.sides.append(images.shape[2])
-        return self.weight + 0 * images.sum()
+        return StepLoss(self.weight + 0 * images.sum(), {"half": self.weight.detach() / 2})
 
     def noise(self, images, std, generator):
         self.strengths.append(std)
@@ -48,7 +49,7 @@ class Slope(Objective):
 
 @pytest.fixture
 def phase_run(tmp_path):
-    def make(phase, *, steps=None):
+    def make(phase, *, steps=None, checkpoint_every_s=1e9):
         pixels = np.zeros((8, 8, 8, 3), dtype=np.uint8)
         images = TrainImages(ArraySource(pixels, np.arange(8) % 2, "ab"), np.arange(8))
         return PhaseRun(
@@ -61,7 +62,7 @@ def phase_run(tmp_path):
             workers=0,
             checkpoint=tmp_path / "slope.checkpoint",
             fingerprint="slope",
-            checkpoint_every_s=1e9,
+            checkpoint_every_s=checkpoint_every_s,
             budget=StepBudget(steps),
         )
 
@@ -83,7 +84,7 @@ def test_steps_follow_the_schedule_with_momentum(phase_run):
     phase = Phase(epochs=3, learning_rate=0.1, schedule=Falling(), weight_decay=0)
     reported = []
     finished = phase_run(phase).run(
-        objective, lambda epoch, found: reported.append((epoch, found.weight.item()))
+        objective, lambda epoch, found, _: reported.append((epoch, found.weight.item()))
     )
     weights = descent([0.1 * (1 - step / 6) for step in range(6)])
     assert finished
@@ -138,3 +139,48 @@ def test_a_budget_counts_down_and_one_of_none_never_ends():
         budget.spend()
         endless.spend()
     assert seen == [(False, False), (False, False), (True, False)]
+
+
+def test_the_mean_losses_of_an_epoch_are_reported_also_where_it_was_interrupted(phase_run):
+    phase = Phase(epochs=2, learning_rate=0.1, schedule=Falling(), weight_decay=0)
+    straight, stopped = [], []
+    phase_run(phase).run(Slope(), lambda *found: straight.append((found[0], found[2])))
+    before = [0.0, *descent([0.1 * (1 - step / 4) for step in range(3)])]
+    means = [sum(before[:2]) / 2, sum(before[2:]) / 2]
+    assert straight == [
+        (epoch, {"loss": pytest.approx(mean), "half": pytest.approx(mean / 2)})
+        for epoch, mean in enumerate(means, start=1)
+    ]
+    phase_run(phase).checkpoint.unlink()
+    while not phase_run(phase, steps=1).run(
+        Slope(), lambda *found: stopped.append((found[0], found[2]))
+    ):
+        pass
+    assert stopped == straight
+
+
+def test_no_checkpoint_is_past_an_epoch_that_was_not_reported(phase_run):
+    class FullDiskError(Exception):
+        pass
+
+    def failing(*_):
+        raise FullDiskError
+
+    phase = Phase(epochs=2, learning_rate=0.1, schedule=Falling(), weight_decay=0)
+    with pytest.raises(FullDiskError):
+        phase_run(phase, checkpoint_every_s=-1.0).run(Slope(), failing)
+    starts, reported = [], []
+    phase_run(phase).run(Slope(), lambda *found: reported.append(found[0]), at_start=starts.append)
+    assert (starts, reported) == ([0], [1, 2])
+
+
+def test_a_checkpoint_without_losses_still_continues(phase_run):
+    phase = Phase(epochs=2, learning_rate=0.1, schedule=Falling(), weight_decay=0)
+    run = phase_run(phase, steps=2)
+    run.run(Slope(), lambda *_: None)
+    content = torch.load(run.checkpoint, weights_only=True)
+    del content["states"]["losses"]
+    torch.save(content, run.checkpoint)
+    reported = []
+    assert phase_run(phase).run(Slope(), lambda *found: reported.append(found[0]))
+    assert reported == [2]

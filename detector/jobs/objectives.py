@@ -1,0 +1,84 @@
+"""What training minimises: a network with its loss, as one module."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from typing_extensions import override
+
+from detector.decoupling import DecoupledNetwork, DecouplingLoss, GateNoise, LossTerms
+
+__all__ = ["DecoupledObjective", "Objective", "PlainObjective", "StepLoss"]
+
+
+class StepLoss(NamedTuple):
+    """The loss of one batch; a tuple, which compilation and data-parallel training can return.
+
+    Args:
+        total: What is minimised, a scalar with gradient.
+        terms: What it is made of, scalars without gradient, by name.
+    """
+
+    total: Tensor
+    terms: dict[str, Tensor]
+
+
+class Objective(nn.Module, ABC):
+    """What a phase minimises: a network with its loss, as one module.
+
+    One module, so that compilation and data-parallel training see the whole step.
+    """
+
+    network: nn.Module
+
+    @abstractmethod
+    def forward(self, images: Tensor, targets: Tensor, noise: GateNoise | None) -> StepLoss:
+        """The loss of one batch."""
+
+    @abstractmethod
+    def noise(self, images: int, std: float, generator: torch.Generator) -> GateNoise | None:
+        """The random part of one step, drawn outside of the network."""
+
+
+class PlainObjective(Objective):
+    """Cross-entropy of the plain network."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    @override
+    def forward(self, images: Tensor, targets: Tensor, noise: GateNoise | None) -> StepLoss:
+        return StepLoss(functional.cross_entropy(self.network(images).float(), targets), {})
+
+    @override
+    def noise(self, images: int, std: float, generator: torch.Generator) -> GateNoise | None:
+        return None
+
+
+class DecoupledObjective(Objective):
+    """All terms of the decoupled network's loss."""
+
+    def __init__(self, network: DecoupledNetwork, loss: DecouplingLoss) -> None:
+        super().__init__()
+        self.network: DecoupledNetwork = network
+        self.loss = loss
+
+    @override
+    def forward(self, images: Tensor, targets: Tensor, noise: GateNoise | None) -> StepLoss:
+        found: LossTerms = self.loss(self.network(images, noise), targets)
+        terms = {
+            "classification": found.classification,
+            "alignment": found.alignment,
+            "information": found.information,
+            "sparsity": found.sparsity,
+        }
+        return StepLoss(found.total, terms)
+
+    @override
+    def noise(self, images: int, std: float, generator: torch.Generator) -> GateNoise | None:
+        return GateNoise.draw(images, self.network.layout.gates, std=std, generator=generator)

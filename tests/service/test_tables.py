@@ -1,0 +1,55 @@
+"""What people see fits their terminals; what programs see is JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+from rich.console import Console
+
+from service.results import Detection, LayerWeight, Verdict
+from service.tables import ShownImage, detections_json, detections_table, reason_lines
+
+
+def shown(name: str, *, kind: str = "", score: float = 0.93) -> ShownImage:
+    return ShownImage(
+        name=name,
+        kind=kind,
+        detection=Detection(
+            predicted_class=1,
+            label="automobile",
+            probability=0.5,
+            score=score,
+            p_value=0.01 if math.isfinite(score) else score,
+            alpha=0.05,
+            verdict=Verdict.OFF_PATH,
+            reason="It is strange.",
+            layers=(LayerWeight(name="layer1", weight=0.5),),
+        ),
+    )
+
+
+def test_a_row_of_the_demo_is_one_line_of_80_columns() -> None:
+    console = Console(width=80)
+    with console.capture() as capture:
+        console.print(detections_table([shown("automobile_0134", kind="FGSM 8/255")]))
+    title, _, row = capture.get().rstrip("\n").splitlines()
+    for word in ("image", "kind", "prediction", "prob.", "score", "p-value", "verdict"):
+        assert word in title
+    assert row.split() == [
+        *("automobile_0134", "FGSM", "8/255", "automobile"),
+        *("0.500", "0.93", "0.0100", "off", "path"),
+    ]
+
+
+def test_the_reason_and_the_layers_stand_below_by_name() -> None:
+    (line,) = reason_lines([shown("a.png")])
+    assert line.plain == "a.png: It is strange. Farthest: layer1 50%."
+
+
+@pytest.mark.parametrize("score", [0.93, float("nan")])
+def test_json_has_numbers_or_null(score: float) -> None:
+    (row,) = json.loads(detections_json([shown("a.png", score=score)]))
+    assert row["score"] == (score if math.isfinite(score) else None)
+    assert (row["image"], row["verdict"]) == ("a.png", "off path")
