@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,7 @@ def load_checkpoint(path: Path, fingerprint: str) -> Checkpoint | None:
     if not path.exists():
         return None
     try:
+        _check_sums(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
         checkpoint = Checkpoint(**content)
     except Exception as error:  # torch raises whatever the damaged bytes lead it to
@@ -70,3 +72,11 @@ def load_checkpoint(path: Path, fingerprint: str) -> Checkpoint | None:
             "Choose another --output, or remove it to start again."
         )
     return checkpoint
+
+
+def _check_sums(path: Path) -> None:
+    """Hold each part of the archive against its checksum, which torch.load does not look at."""
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise ValueError(f"a wrong checksum of {damaged}")
