@@ -85,7 +85,10 @@ def train(
         str | None, typer.Option(help=f"Network [the recipe's]: {_BACKBONES}.")
     ] = None,
     plain_epochs: Annotated[
-        int | None, typer.Option(min=1, help="Epochs of the plain network [the recipe's].")
+        int | None,
+        typer.Option(
+            min=1, help="Epochs of the plain network [the recipe's; none with --weights]."
+        ),
     ] = None,
     decoupled_epochs: Annotated[
         int | None, typer.Option(min=1, help="Epochs of the decoupled network [the recipe's].")
@@ -94,7 +97,8 @@ def train(
         str | None,
         typer.Option(
             help="Trained plain network to start from: a state dict (.safetensors, .pt) or a name "
-            "of torchvision, such as ResNet18_Weights.IMAGENET1K_V1."
+            "of torchvision, such as ResNet18_Weights.IMAGENET1K_V1. It is trained further only "
+            "where --plain-epochs says for how long."
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Fixes all that is random.")] = 0,
@@ -135,6 +139,7 @@ def train(
         workers=workers,
         checkpoint_every_s=checkpoint_every_s,
         initial_weights=None if weights is None else _initial_weights(weights),
+        train_further=plain_epochs is not None,
         stop_after_steps=stop_after_steps,
     )
     result = run(load_splits(data), recipe, options)

@@ -74,6 +74,8 @@ class Phase:
         nesterov: Whether the momentum of .9 looks ahead.
         average_decay: Decay of the exponential moving average of the weights, per step; 0 keeps
             the last weights themselves.
+        noise: Standard deviation of the gates' noise at its full strength, not negative; the
+            paper's gates have 1.
         noise_ramp: Share of the phase over which the gates' noise rises to its full strength;
             gentle for networks that are thin or trained briefly.
         noise_fall: Share of the phase, to its end, over which the noise falls to nothing, so that
@@ -88,6 +90,7 @@ class Phase:
     weight_decay: float = 1e-4
     nesterov: bool = False
     average_decay: float = 0.0
+    noise: float = 1.0
     noise_ramp: float = 0.0
     noise_fall: float = 0.0
     small_share: float = 0.0
@@ -123,6 +126,15 @@ class Recipe:
         if decoupled_epochs is not None:
             recipe = replace(recipe, decoupled=replace(recipe.decoupled, epochs=decoupled_epochs))
         return recipe
+
+    def from_trained(self) -> Recipe:
+        """The same recipe for a plain network that is trained already and shall be further.
+
+        A third of the peak rate leaves what it knows in place, and only images at full size have
+        something to add to it.
+        """
+        plain = replace(self.plain, learning_rate=self.plain.learning_rate / 3, small_share=0.0)
+        return replace(self, plain=plain)
 
     def with_backbone(self, backbone: Backbone) -> Recipe:
         """The same recipe for another backbone; all else stays, the alignment's direction too."""
@@ -169,7 +181,7 @@ def _imagenet(
 
 
 def _short_resnet20() -> Recipe:
-    """Ours, for two CPU cores: a cosine, averaged weights, and gates whose noise comes slowly."""
+    """Ours, for two CPU cores: a cosine, averaged weights, and gates with a third of the noise."""
     return Recipe(
         backbone=Backbone.CIFAR_RESNET20,
         batch_size=128,
@@ -183,17 +195,17 @@ def _short_resnet20() -> Recipe:
             small_share=0.4,
         ),
         decoupled=Phase(
-            epochs=16,
-            learning_rate=0.08,
+            epochs=24,
+            learning_rate=0.06,
             schedule=Cosine(warmup=0.05),
-            weight_decay=3e-4,
+            weight_decay=5e-4,
             nesterov=True,
             average_decay=0.998,
-            noise_ramp=0.5,
-            noise_fall=0.32,
-            small_share=0.3,
+            noise=0.33,
+            noise_fall=0.25,
+            small_share=0.2,
         ),
-        weights=LossWeights(alignment=1.0, information=0.01, sparsity=2e-3, open_share=0.6),
+        weights=LossWeights(alignment=1.0, information=0.02, sparsity=2e-3, open_share=0.75),
         alignment=OutputToGates(),
         crop=Crop.PAD_4,
     )

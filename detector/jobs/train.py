@@ -44,6 +44,8 @@ class TrainingOptions:
         workers: Processes that read images ahead.
         checkpoint_every_s: Longest time between two checkpoints, seconds.
         initial_weights: State dict of a trained plain network; training it is then left out.
+        train_further: Whether the plain network is trained from these weights all the same, as
+            `Recipe.from_trained` says.
         stop_after_steps: Stop after so many steps of this run; the same call continues.
     """
 
@@ -54,6 +56,7 @@ class TrainingOptions:
     workers: int = 0
     checkpoint_every_s: float = 120.0
     initial_weights: dict[str, Tensor] | None = None
+    train_further: bool = False
     stop_after_steps: int | None = None
 
 
@@ -106,7 +109,8 @@ class _Run:
     def __init__(self, splits: Splits, recipe: Recipe, options: TrainingOptions) -> None:
         self._accelerator = Accelerator(mixed_precision=options.precision)
         self._splits = splits
-        self._recipe = recipe
+        self._further = options.initial_weights is not None and options.train_further
+        self._recipe = recipe.from_trained() if self._further else recipe
         self._options = options
         self._classes = len(splits.class_names)
         self._budget = StepBudget(options.stop_after_steps)
@@ -121,9 +125,10 @@ class _Run:
         """The trained plain network, or None if the run was stopped."""
         torch.manual_seed(self._options.seed)
         network = build_backbone(self._recipe.backbone, self._classes)
-        if self._options.initial_weights is not None:
-            fit_initial_weights(network, self._options.initial_weights)
-        else:
+        given = self._options.initial_weights
+        if given is not None:
+            fit_initial_weights(network, given)
+        if given is None or self._further:
             run = self._phase("plain", 0)
             if not run.run(
                 PlainObjective(network),
@@ -181,6 +186,7 @@ class _Run:
         if phase == "decoupled":
             facts += [repr(recipe.decoupled), repr(recipe.weights), type(recipe.alignment).__name__]
         facts += [str(self._options.seed), str(self._accelerator.num_processes)]
+        facts += [str(self._further)]
         digest = hashlib.sha256(json.dumps(facts).encode())
         digest.update(self._splits.train.ids.tobytes())
         digest.update(self._splits.train.labels.tobytes())

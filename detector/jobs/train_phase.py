@@ -173,8 +173,9 @@ class PhaseRun:
 
     def _noise(self, state: _PhaseState, images: int, progress: float) -> GateNoise | None:
         ramp, fall = self.phase.noise_ramp, self.phase.noise_fall
-        std = min(1.0, progress / ramp) if ramp else 1.0
-        std = min(std, (1 - progress) / fall) if fall else std
+        strength = min(1.0, progress / ramp) if ramp else 1.0
+        strength = min(strength, (1 - progress) / fall) if fall else strength
+        std = self.phase.noise * strength
         noise = state.objective.noise(images, std, self._generator(state, 2))
         return noise if noise is None else noise.to(self.accelerator.device)
 

@@ -263,6 +263,22 @@ def test_given_weights_stand_in_for_the_plain_phase(tmp_path, splits):
     assert all(torch.equal(plain[name], weights[name]) for name in weights)
 
 
+def test_given_weights_are_trained_further_where_that_is_asked_for(tmp_path, splits):
+    torch.manual_seed(5)
+    weights = tiny_backbone("", 4).state_dict()
+    kept = TrainingOptions(output=tmp_path / "kept", initial_weights=weights, stop_after_steps=1)
+    train(splits, RECIPE, kept)
+    further = replace(kept, output=tmp_path / "further", train_further=True, stop_after_steps=None)
+    result = train(splits, RECIPE, further)
+    assert {row["phase"] for row in log(further.output)} == {"plain", "decoupled"}
+    assert any(
+        not torch.equal(tensor, weights[name]) for name, tensor in load_file(result.plain).items()
+    )
+    with pytest.raises(CheckpointError, match="another run"):
+        train(splits, RECIPE, replace(further, output=kept.output))
+    train(splits, RECIPE, kept)  # what was begun without it goes on without it
+
+
 def test_given_weights_of_another_network_are_refused(tmp_path, splits):
     weights = tiny_backbone("", 5).state_dict()
     with pytest.raises(DataError, match="state dict of the recipe's backbone"):

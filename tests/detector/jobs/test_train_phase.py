@@ -114,6 +114,13 @@ def test_the_first_share_of_a_phase_sees_small_images_and_noise_that_rises(phase
     assert objective.strengths == pytest.approx([0, 1 / 3, 2 / 3, 1])
 
 
+def test_the_noise_of_a_phase_is_as_strong_as_it_says(phase_run):
+    objective = Slope()
+    phase = Phase(epochs=2, learning_rate=0.1, schedule=Falling(), noise=0.25, noise_fall=0.5)
+    phase_run(phase).run(objective, lambda *_: None)
+    assert objective.strengths == pytest.approx([0.25, 0.25, 0.25, 0.125])
+
+
 def test_without_a_ramp_the_noise_has_its_full_strength(phase_run):
     objective = Slope()
     phase_run(Phase(epochs=1, learning_rate=0.1, schedule=Falling())).run(
