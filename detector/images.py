@@ -161,8 +161,8 @@ def image_from_pixels(
 
 
 def _channels_first(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> Tensor:
-    # A copy: what arrives is read-only memory, which torch cannot hold.
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)).copy())
+    # Always a copy: what arrives is read-only memory, which torch cannot hold.
+    return torch.from_numpy(np.array(pixels.transpose(2, 0, 1), order="C"))
 
 
 def _read_header(data: bytes) -> _Header:
@@ -228,7 +228,7 @@ def _decode(data: bytes, name: str, limits: ImageLimits) -> Tensor:
             _check_mode(image)
             image.load()
             _check_opaque(image)
-            pixels = np.asarray(image.convert("RGB"))
+            pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
     except ImageError:
         raise
     except Exception as error:

@@ -53,12 +53,17 @@ class Admission:
         self._bytes = 0
         self._refusing = False
         self.images = 0
+        self.peak = 0
         self.idle = asyncio.Event()
         self.idle.set()
 
     def refuse_new(self) -> None:
         """Let nobody in from now on."""
         self._refusing = True
+
+    def forget_peak(self) -> None:
+        """Measure `peak`, the most images held at once, from now on."""
+        self.peak = self.images
 
     @contextlib.contextmanager
     def hold(self, *, images: int, size_bytes: int, expected_wait_s: float) -> Iterator[None]:
@@ -95,6 +100,7 @@ class Admission:
 
     def _add(self, images: int, size_bytes: int) -> None:
         self.images += images
+        self.peak = max(self.peak, self.images)
         self._bytes += size_bytes
         self._changed(self.images)
         if self.images:

@@ -1,9 +1,10 @@
 """Dynamic batching: many callers, one inference thread, nobody hurt by anyone else.
 
 Knows neither gRPC nor messages. A caller is first *admitted*, which bounds what the process holds
-in images and in bytes, then submits its images and waits. One task forms batches, the largest that
-is available now, and hands them to one thread. Items whose caller went away or whose deadline
-passed are dropped when a batch is formed.
+in images and in bytes, then submits its images and waits. One task forms batches and hands them to
+one thread. A batch waits for more images only where others are known to call as well, and only
+while they are heard of. Items whose caller went away or whose deadline passed are dropped when a
+batch is formed.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class BatchLimits:
 
     Args:
         sizes: Sizes of batch that the network sees, ascending; smaller batches are padded.
-        max_delay_s: Longest wait for more images before an incomplete batch runs, seconds.
+        max_delay_s: Longest silence that an incomplete batch waits for more images, seconds.
         max_images: Most images admitted and not yet answered.
         max_bytes: Most bytes admitted and not yet answered.
     """
@@ -117,8 +118,7 @@ class Batcher(Generic[R]):
         )
         self._batch_s = 0.0
         self._draining = False
-        self._arrived = asyncio.Event()
-        self._full = asyncio.Event()
+        self._stirred = asyncio.Event()
         self._loop: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -162,6 +162,7 @@ class Batcher(Generic[R]):
                 f"left and {wait_s:.3f} s of work ahead. Allow more time or try later."
             )
         with self._admission.hold(images=images, size_bytes=size_bytes, expected_wait_s=wait_s):
+            self._stirred.set()
             yield
 
     def deadline(self, remaining_s: float | None) -> float:
@@ -189,9 +190,7 @@ class Batcher(Generic[R]):
             _Item(image, now, deadline, loop.create_future()) for image in images
         ]
         self._queue.extend(items)
-        self._arrived.set()
-        if len(self._queue) >= self._limits.sizes[-1]:
-            self._full.set()
+        self._stirred.set()
         # gather cancels every future of a cancelled caller and of nobody else.
         return await asyncio.gather(*(item.future for item in items))
 
@@ -199,7 +198,7 @@ class Batcher(Generic[R]):
         """Admit nothing from now on; what is admitted is still answered."""
         self._draining = True
         self._admission.refuse_new()
-        self._full.set()
+        self._stirred.set()
 
     async def stop(self, *, timeout_s: float) -> bool:
         """Refuse new callers, answer those admitted, end the thread.
@@ -229,15 +228,31 @@ class Batcher(Generic[R]):
 
     async def _form_batch(self) -> list[_Item[R]]:
         while not self._queue:
-            self._arrived.clear()
-            await self._arrived.wait()
-        left = self._queue[0].arrived + self._limits.max_delay_s - self._clock.now()
-        if left > 0 and not self._full.is_set():
-            await self._clock.wait(self._full, left)
-        items = self._take()
-        if len(self._queue) < self._limits.sizes[-1] and not self._draining:
-            self._full.clear()
-        return items
+            self._stirred.clear()
+            await self._stirred.wait()
+        await self._gather()
+        self._admission.forget_peak()
+        return self._take()
+
+    async def _gather(self) -> None:
+        """Wait for the callers that are known, while there is news of them.
+
+        Callers that were just answered tend to come back together: a batch that starts without
+        them leaves them to the next one, and both are small. Never longer than a batch takes,
+        as the wait would cost more than it gives.
+        """
+        enough = min(self._limits.sizes[-1], self._admission.peak)
+        asked_s = self._limits.max_delay_s
+        give_up = self._clock.now() + max(asked_s, self._batch_s)
+        while len(self._queue) < enough and not self._draining:
+            self._stirred.clear()
+            before = self._clock.now()
+            await self._clock.wait(self._stirred, asked_s)
+            now = self._clock.now()
+            # A wait that took much longer than asked was this thread's own work: nobody was heard.
+            silent = not self._stirred.is_set() and now - before < 2 * asked_s
+            if silent or now >= give_up:
+                return
 
     def _take(self) -> list[_Item[R]]:
         """Up to a full batch of items that somebody still waits for."""

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self
 from wsgiref.simple_server import WSGIServer
 
@@ -19,6 +18,7 @@ from detector.bundle import Bundle, load_bundle
 from detector.images import ImageLimits
 from detector.pipeline import Findings
 from service.batcher import Batcher, BatchLimits
+from service.decoding import Decoder
 from service.devices import chosen_device
 from service.errors import StartError
 from service.health import HEALTH_SERVICE_NAME, Health
@@ -47,8 +47,10 @@ class DetectionServer:
         self._settings = settings
         self._health = Health(SERVICE_NAME)
         self._metrics = Metrics(CollectorRegistry())
-        self._decoders = ThreadPoolExecutor(
-            settings.decode_threads, thread_name_prefix="offpath-decode"
+        self._decoder = Decoder(
+            bundle.pipeline.preprocessing,
+            limits=ImageLimits(max_pixels=settings.max_pixels),
+            threads=settings.decode_threads,
         )
         self._batcher: Batcher[Findings] = Batcher(
             bundle.pipeline.analyse,
@@ -131,9 +133,8 @@ class DetectionServer:
         servicer = DetectionServicer(
             self._bundle,
             batcher=self._batcher,
-            decoders=self._decoders,
+            decoder=self._decoder,
             metrics=self._metrics,
-            limits=ImageLimits(max_pixels=settings.max_pixels),
             max_images=settings.max_images_per_request,
         )
         servicer.register(server)
@@ -182,7 +183,7 @@ class DetectionServer:
     async def _close(self) -> None:
         await self._batcher.stop(timeout_s=0)
         await self._server.stop(None)
-        self._decoders.shutdown(wait=False, cancel_futures=True)
+        self._decoder.close()
         if self._metrics_server is not None:
             await asyncio.to_thread(self._metrics_server.shutdown)
             self._metrics_server.server_close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from concurrent.futures import Executor
 from typing import Any
 
 from offpath.v1 import detection_pb2 as pb
@@ -12,12 +11,11 @@ from offpath.v1 import detection_pb2_grpc as pb_grpc
 from torch import Tensor
 
 from detector.bundle import Bundle
-from detector.errors import InvalidInputError
-from detector.images import ImageLimits
 from detector.pipeline import Findings
 from service import codec
 from service.batcher import Batcher, Row
-from service.codec import DetectCall, RawImage, SentImage
+from service.codec import DetectCall, SentImage
+from service.decoding import Decoder
 from service.errors import RequestError, Violation
 from service.interceptors import current_request_id
 from service.metrics import Metrics
@@ -34,9 +32,8 @@ class DetectionServicer(pb_grpc.DetectionServiceServicer):
     Args:
         bundle: What is served.
         batcher: Where images are analysed.
-        decoders: Threads that decode images.
+        decoder: Where images are decoded.
         metrics: Where answers are counted.
-        limits: Which image sizes are taken.
         max_images: Most images in one request.
     """
 
@@ -45,17 +42,15 @@ class DetectionServicer(pb_grpc.DetectionServiceServicer):
         bundle: Bundle,
         *,
         batcher: Batcher[Findings],
-        decoders: Executor,
+        decoder: Decoder,
         metrics: Metrics,
-        limits: ImageLimits,
         max_images: int,
     ) -> None:
         self._bundle = bundle
         self._pipeline = bundle.pipeline
         self._batcher = batcher
-        self._decoders = decoders
+        self._decoder = decoder
         self._metrics = metrics
-        self._limits = limits
         self._max_images = max_images
         self._description = codec.encode_bundle(bundle)
 
@@ -106,22 +101,9 @@ class DetectionServicer(pb_grpc.DetectionServiceServicer):
     async def _decode(self, images: tuple[SentImage, ...]) -> list[Tensor]:
         """All images at the network's input size, or every field at fault at once."""
         started = time.perf_counter()
-        results = await asyncio.gather(*(self._pixels(image) for image in images))
+        results = await asyncio.gather(*(self._decoder.pixels(image) for image in images))
         self._metrics.decode_seconds.observe(time.perf_counter() - started)
         violations = tuple(result for result in results if isinstance(result, Violation))
         if violations:
             raise RequestError(violations)
         return [result for result in results if isinstance(result, Tensor)]
-
-    async def _pixels(self, image: SentImage) -> Tensor | Violation:
-        size = (self._pipeline.preprocessing.height, self._pipeline.preprocessing.width)
-        if isinstance(image, RawImage) and (image.height, image.width) == size:
-            return self._fitted(image)  # a copy of a few kilobytes: a thread would cost more
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._decoders, self._fitted, image)
-
-    def _fitted(self, image: SentImage) -> Tensor | Violation:
-        try:
-            return self._pipeline.preprocessing.fit(image.pixels(self._limits))
-        except InvalidInputError as error:
-            return Violation(image.field, str(error))

@@ -214,6 +214,85 @@ def test_a_full_batch_runs_at_once_and_the_rest_after_the_delay() -> None:
     run(test)
 
 
+def test_a_lone_caller_does_not_wait_for_others() -> None:
+    async def test() -> None:
+        bench = Bench()
+        for value in (1, 2, 3):
+            assert values(await bench.call(value)) == [value]
+        assert bench.observer.batches == [1, 1, 1]
+        assert bench.clock.now() == 0
+        await bench.close()
+
+    run(test)
+
+
+def test_callers_that_were_answered_together_get_the_time_to_come_back_together() -> None:
+    async def test() -> None:
+        held = HeldExecutor()
+        bench = Bench(executor=held)
+        bench.call(1, 2, 3, 4)
+        await settle()
+        waiting = bench.call(5)
+        await settle()
+        held.release()
+        await settle()
+        assert not held.held  # the one that waits could run: the others are given a moment
+        back = bench.call(6, 7, 8)
+        await settle()
+        held.release()
+        assert values(await waiting) + values(await back) == [5, 6, 7, 8]
+        assert bench.observer.batches == [4, 4]
+        await bench.close()
+
+    run(test)
+
+
+def test_a_batch_waits_as_long_as_callers_are_heard_of_but_no_longer_than_a_batch_takes() -> None:
+    async def test() -> None:
+        held = HeldExecutor()
+        bench = Bench(BatchLimits(sizes=(8,), max_delay_s=1, max_images=99, max_bytes=99), held)
+        bench.call(*range(8))
+        await settle()
+        first = bench.call(8)
+        await bench.clock.advance(2.0)  # what a batch takes
+        held.release()
+        for value in (9, 10):  # the first one has been silent for less than the delay
+            await bench.clock.advance(0.9)
+            assert not held.held
+            bench.call(value)
+        await bench.clock.advance(0.3)
+        await settle()
+        bench.call(11)  # heard of once more, but the batch's own time is over
+        await settle()
+        held.release()
+        await first
+        assert bench.observer.batches == [8, 4]
+        await bench.close()
+
+    run(test)
+
+
+def test_silence_while_the_event_loop_was_busy_does_not_count() -> None:
+    async def test() -> None:
+        held = HeldExecutor()
+        bench = Bench(BatchLimits(sizes=(4,), max_delay_s=1, max_images=99, max_bytes=99), held)
+        bench.call(1, 2, 3, 4)
+        await settle()
+        first = bench.call(5)
+        await bench.clock.advance(10.0)
+        held.release()
+        await bench.clock.advance(2.5)  # one step: nobody could be heard in between
+        assert not held.held
+        second = bench.call(6)
+        await bench.clock.advance(1.5)
+        held.release()
+        assert values(await first) + values(await second) == [5, 6]
+        assert bench.observer.batches == [4, 2]
+        await bench.close()
+
+    run(test)
+
+
 def test_a_batch_is_padded_to_an_allowed_size() -> None:
     async def test() -> None:
         bench = Bench()
@@ -228,13 +307,18 @@ def test_a_batch_is_padded_to_an_allowed_size() -> None:
 
 def test_a_cancelled_call_leaves_the_queue_before_its_batch_is_formed() -> None:
     async def test() -> None:
-        bench = Bench()
-        gone, stays = bench.call(1), bench.call(2)
+        held = HeldExecutor()
+        bench = Bench(executor=held)
+        bench.call(1)
+        await settle()
+        gone, stays = bench.call(2), bench.call(3)
         await settle()
         gone.cancel()
-        await bench.clock.advance(0.02)
-        assert values(await stays) == [2]
-        assert [batch.flatten().tolist() for batch in bench.seen] == [[2]]
+        held.release()
+        await bench.clock.advance(0.011)
+        held.release()
+        assert values(await stays) == [3]
+        assert [batch.flatten().tolist() for batch in bench.seen] == [[1], [3]]
         assert bench.observer.reasons == ["cancelled"]
         await bench.close()
 
@@ -283,6 +367,7 @@ def test_a_deadline_that_passes_in_the_queue_fails_without_being_analysed() -> N
         await bench.clock.advance(1.0)
         held.release()
         await first
+        await bench.clock.advance(0.011)
         with pytest.raises(DeadlineError):
             await late
         assert bench.observer.reasons == ["expired"]

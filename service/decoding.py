@@ -1,0 +1,113 @@
+"""Turns what callers send into the network's input, off the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+from torch import Tensor
+
+from detector.errors import InvalidInputError
+from detector.images import ImageLimits
+from detector.preprocessing import Preprocessing
+from service.codec import RawImage, SentImage
+from service.errors import Violation
+
+__all__ = ["Decoder"]
+
+_HANDFUL = 8
+"""Most images that one thread takes at once: few enough to leave the others something."""
+
+
+_Decoded = Tensor | Violation | Exception
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    image: SentImage
+    future: asyncio.Future[Tensor | Violation]
+
+
+class Decoder:
+    """Decodes and fits images on a few threads.
+
+    A thread takes a handful of what waits and reports back once, as the hand-over between threads
+    costs more than a small image does.
+
+    Args:
+        preprocessing: The size that images are brought to.
+        limits: Which image sizes are taken.
+        threads: Number of threads, at least 1.
+    """
+
+    def __init__(
+        self,
+        preprocessing: Preprocessing,
+        *,
+        limits: ImageLimits,
+        threads: int,
+    ) -> None:
+        self._preprocessing = preprocessing
+        self._limits = limits
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="offpath-decode")
+        self._threads = threads
+        self._waiting: deque[_Job] = deque()
+        self._working = 0
+
+    async def pixels(self, image: SentImage) -> Tensor | Violation:
+        """One image at the network's input size, uint8 of shape (3, h, w), or what is wrong."""
+        size = (self._preprocessing.height, self._preprocessing.width)
+        if isinstance(image, RawImage) and (image.height, image.width) == size:
+            return self._fitted(image)  # a copy of a few kilobytes: a thread would cost more
+        job = _Job(image, asyncio.get_running_loop().create_future())
+        self._waiting.append(job)
+        self._start()
+        return await job.future
+
+    def close(self) -> None:
+        """End the threads; calls that still wait for an image are cancelled."""
+        for job in self._waiting:
+            job.future.cancel()
+        self._waiting.clear()
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _start(self) -> None:
+        """Give each idle thread a handful of what waits."""
+        while self._waiting and self._working < self._threads:
+            jobs = [self._waiting.popleft() for _ in range(min(_HANDFUL, len(self._waiting)))]
+            work = self._executor.submit(self._decode, [job.image for job in jobs])
+            self._working += 1
+            asyncio.wrap_future(work).add_done_callback(partial(self._finish, jobs))
+
+    def _finish(self, jobs: list[_Job], done: asyncio.Future[list[_Decoded]]) -> None:
+        self._working -= 1
+        if done.cancelled():
+            for job in jobs:
+                job.future.cancel()
+            return
+        for job, result in zip(jobs, done.result(), strict=True):
+            if job.future.done():  # its caller went away
+                continue
+            if isinstance(result, Exception):
+                job.future.set_exception(result)
+            else:
+                job.future.set_result(result)
+        self._start()
+
+    def _decode(self, images: list[SentImage]) -> list[_Decoded]:
+        return [self._attempt(image) for image in images]
+
+    def _attempt(self, image: SentImage) -> _Decoded:
+        try:
+            return self._fitted(image)
+        except Exception as error:  # noqa: BLE001  # it belongs to this image, not to its neighbours
+            return error
+
+    def _fitted(self, image: SentImage) -> Tensor | Violation:
+        try:
+            return self._preprocessing.fit(image.pixels(self._limits))
+        except InvalidInputError as error:
+            return Violation(image.field, str(error))
