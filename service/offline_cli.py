@@ -163,7 +163,16 @@ def extract(
         list[str] | None,
         typer.Option(
             help="What is done to the images beside nothing at all, such as fgsm:8/255, "
-            "pgd:eps=8/255,steps=20 or cw-l2; repeat for more."
+            "pgd:eps=8/255,steps=20, square:8/255, ddn or cw-l2; repeat for more."
+        ),
+    ] = None,
+    attack_through: Annotated[
+        Path | None,
+        typer.Option(
+            help="Another network's file, plain or decoupled: the attacks of this run are made on "
+            "it and judged on --network (transfer). The table names them pgd:8/255@, followed by "
+            "the beginning of its digest.",
+            metavar="FILE",
         ),
     ] = None,
     limit: Annotated[
@@ -186,6 +195,7 @@ def extract(
     from detector.data import load_splits
     from detector.jobs.extract import ExtractOptions
     from detector.jobs.extract import extract as run
+    from detector.jobs.surrogate import Surrogate
     from detector.path_table import SplitName
     from detector.weights import load_network
     from service.devices import chosen_device
@@ -201,8 +211,12 @@ def extract(
         seed=seed,
     )
     trained, info = load_network(network)
-    run(trained, load_splits(data, preprocessing=info.preprocessing), options)
+    surrogate = None if attack_through is None else Surrogate.load(attack_through)
+    splits = load_splits(data, preprocessing=info.preprocessing)
+    run(trained, splits, options, surrogate=surrogate)
     typer.echo(f"Extracted: {output}")
+    if surrogate is not None:
+        typer.echo(f"Attacks through {attack_through} end in @{surrogate.label}")
 
 
 def calibrate(

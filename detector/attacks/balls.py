@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-__all__ = ["Ball", "LinfBall", "RmsBall", "Unbounded"]
+__all__ = ["Ball", "LinfBall", "RmsBall", "Unbounded", "to_eight_bits"]
 
 
 class Ball(ABC):
@@ -104,6 +104,14 @@ class Unbounded(Ball):
     @override
     def project(self, images: Tensor, originals: Tensor) -> Tensor:
         return images
+
+
+def to_eight_bits(images: Tensor) -> Tensor:
+    """The nearest images that 8 bits can hold, as floats in [0, 1] of the same shape.
+
+    They are, bit by bit, what `Preprocessing.scale` makes of the images that `Unbounded` rounds.
+    """
+    return _nearest(images).to(images.dtype) / 255
 
 
 def _nearest(images: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from detector.attacks.balls import Ball, Unbounded
 from detector.errors import AttackError, InvalidInputError
 
-__all__ = ["Attack", "attackable", "check_epsilon"]
+__all__ = ["Attack", "attackable", "check_at_least", "check_epsilon"]
 
 _TOLERANCE = 1e-6
 """What rounding in float32 may add to a bound, [0, 1] pixel scale; 1/4000 of an 8-bit step."""
@@ -28,7 +28,10 @@ class Attack(ABC):
     """
 
     follows_gradient: ClassVar[bool] = True
-    """False for changes that do not look at the model; one way through its gates is enough."""
+    """False where no gradient is read: one way through the gates of the model is enough."""
+
+    is_noise: ClassVar[bool] = False
+    """True for changes that do not look at the model and mean it no harm."""
 
     @property
     def ball(self) -> Ball:
@@ -140,6 +143,18 @@ def check_epsilon(epsilon: float) -> None:
         raise InvalidInputError(
             f"epsilon should lie in [0, 1] pixel scale. Found {epsilon:g}. Write it as 8/255.",
             field="epsilon",
+        )
+
+
+def check_at_least(name: str, value: float, least: float) -> None:
+    """Refuse an option that is too small, or no number.
+
+    Raises:
+        InvalidInputError: If it is.
+    """
+    if not value >= least:
+        raise InvalidInputError(
+            f"{name} should be at least {least:g}. Found {value:g}.", field=name
         )
 
 

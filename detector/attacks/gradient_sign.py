@@ -10,37 +10,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 from typing_extensions import override
 
-from detector.attacks.balls import Ball, LinfBall
-from detector.attacks.base import Attack, check_epsilon
-from detector.errors import InvalidInputError
+from detector.attacks.base import check_at_least
+from detector.attacks.library import finite_or_original, library_seed
+from detector.attacks.linf import IteratedAttack, LinfAttack
 
-__all__ = ["ApgdCe", "Bim", "Fgsm", "Pgd"]
+__all__ = ["ApgdCe", "Bim", "Fgsm", "Mim", "Pgd"]
 
 _RELATIVE_STEP = 0.25
 """Step of the iterated attacks as a share of epsilon: ten of them cross the ball."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class _LinfAttack(Attack):
-    """An attack whose images differ by at most epsilon in each pixel value.
-
-    Args:
-        epsilon: Largest change of a pixel value, in [0, 1] pixel scale.
-    """
-
-    epsilon: float
-
-    def __post_init__(self) -> None:
-        check_epsilon(self.epsilon)
-
-    @property
-    @override
-    def ball(self) -> Ball:
-        return LinfBall(self.epsilon)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fgsm(_LinfAttack):
+class Fgsm(LinfAttack):
     """One step along the sign of the gradient.
 
     Reference:
@@ -54,23 +35,7 @@ class Fgsm(_LinfAttack):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _IteratedAttack(_LinfAttack):
-    """Several steps.
-
-    Args:
-        epsilon: Largest change of a pixel value, in [0, 1] pixel scale.
-        steps: Number of gradient steps, at least 1.
-    """
-
-    steps: int = 10
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_positive("steps", self.steps)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bim(_IteratedAttack):
+class Bim(IteratedAttack):
     """Steps along the sign of the gradient, from the image itself.
 
     Reference:
@@ -86,7 +51,23 @@ class Bim(_IteratedAttack):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pgd(_IteratedAttack):
+class Mim(IteratedAttack):
+    """Steps along the sign of a running sum of gradients, which carries over to other networks.
+
+    Reference:
+        Dong et al., "Boosting Adversarial Attacks with Momentum", CVPR 2018.
+    """
+
+    @override
+    def _perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        step = self.epsilon * _RELATIVE_STEP
+        mim = torchattacks.MIFGSM(model, eps=self.epsilon, alpha=step, steps=self.steps)
+        attacked: Tensor = mim(images, labels)
+        return finite_or_original(attacked, images)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pgd(IteratedAttack):
     """Steps along the sign of the gradient, from random points of the ball.
 
     Args:
@@ -102,7 +83,7 @@ class Pgd(_IteratedAttack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_positive("restarts", self.restarts)
+        check_at_least("restarts", self.restarts, 1)
 
     @override
     def _perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
@@ -117,7 +98,7 @@ class Pgd(_IteratedAttack):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ApgdCe(_IteratedAttack):
+class ApgdCe(IteratedAttack):
     """Projected gradient descent with momentum on the cross-entropy that halves its step itself.
 
     Images for which it does not succeed come back as they were.
@@ -129,9 +110,9 @@ class ApgdCe(_IteratedAttack):
 
     @override
     def _perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        # torchattacks seeds the global generator here once more, with a constant by default.
-        seed = int(torch.randint(2**31, ()))
-        apgd = torchattacks.APGD(model, eps=self.epsilon, steps=self.steps, seed=seed, loss="ce")
+        apgd = torchattacks.APGD(
+            model, eps=self.epsilon, steps=self.steps, seed=library_seed(), loss="ce"
+        )
         attacked: Tensor = apgd(images, labels)
         return attacked
 
@@ -139,8 +120,3 @@ class ApgdCe(_IteratedAttack):
 @torch.no_grad()
 def _losses(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     return functional.cross_entropy(model(images), labels, reduction="none")
-
-
-def _check_positive(name: str, value: int) -> None:
-    if value < 1:
-        raise InvalidInputError(f"{name} should be at least 1. Found {value}.", field=name)

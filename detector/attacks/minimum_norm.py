@@ -1,21 +1,20 @@
 """Attacks that look for the least change in L2 norm, computed by torchattacks.
 
 Their images lie on the decision boundary, so that most of them do not survive rounding to 8 bits;
-success has to be checked again after it.
+success has to be checked again after it. `detector.attacks.eight_bit` finds images that do.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 import torchattacks
 from torch import Tensor, nn
 from torch.nn import functional
 from typing_extensions import override
 
-from detector.attacks.base import Attack
-from detector.errors import InvalidInputError
+from detector.attacks.base import Attack, check_at_least
+from detector.attacks.library import finite_or_original
 
 __all__ = ["CwL2", "DeepFool"]
 
@@ -46,8 +45,9 @@ class CwL2(Attack):
 
     Args:
         confidence: Margin of the wrong class over the true one that counts as success, at least 0.
+            Images that do not reach it come back as they were.
         trade_off: Weight of the hinge against the squared change, positive.
-        steps: Number of Adam steps, at least 1.
+        steps: Number of Adam steps, at least 1. Confidences of 10 and more need some hundreds.
         learning_rate: Of Adam, in the space of the inverse tanh, positive.
 
     Reference:
@@ -60,10 +60,10 @@ class CwL2(Attack):
     learning_rate: float = 0.01
 
     def __post_init__(self) -> None:
-        _check_at_least("confidence", self.confidence, 0)
-        _check_at_least("steps", self.steps, 1)
-        _check_at_least("trade_off", self.trade_off, 1e-6)
-        _check_at_least("learning_rate", self.learning_rate, 1e-6)
+        check_at_least("confidence", self.confidence, 0)
+        check_at_least("steps", self.steps, 1)
+        check_at_least("trade_off", self.trade_off, 1e-6)
+        check_at_least("learning_rate", self.learning_rate, 1e-6)
 
     @override
     def _perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
@@ -90,20 +90,11 @@ class DeepFool(Attack):
     overshoot: float = 0.02
 
     def __post_init__(self) -> None:
-        _check_at_least("steps", self.steps, 1)
-        _check_at_least("overshoot", self.overshoot, 0)
+        check_at_least("steps", self.steps, 1)
+        check_at_least("overshoot", self.overshoot, 0)
 
     @override
     def _perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         deepfool = torchattacks.DeepFool(model, steps=self.steps, overshoot=self.overshoot)
         attacked: Tensor = deepfool(images, labels)
-        # Where no gradient reaches the pixels torchattacks divides by zero: no attack found.
-        usable = attacked.isfinite().flatten(1).all(dim=1)  # (B,)
-        return torch.where(usable[:, None, None, None], attacked, images)
-
-
-def _check_at_least(name: str, value: float, least: float) -> None:
-    if not value >= least:
-        raise InvalidInputError(
-            f"{name} should be at least {least:g}. Found {value:g}.", field=name
-        )
+        return finite_or_original(attacked, images)

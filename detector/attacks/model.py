@@ -14,7 +14,7 @@ from detector.decoupling import (
 )
 from detector.preprocessing import Preprocessing
 
-__all__ = ["DEFAULT_WAYS", "AttackedModel", "way_name"]
+__all__ = ["DEFAULT_WAYS", "AttackedModel", "way_name", "with_hard_gates"]
 
 DEFAULT_WAYS: tuple[Binariser, ...] = (StraightThrough(), Relaxed(1.0), Frozen())
 """The ways a gradient can pass hard gates; an attack that tries one only is easily too weak."""
@@ -46,6 +46,16 @@ class AttackedModel(nn.Module):
             return output.class_logits
         logits: Tensor = self.network(normalised)
         return logits
+
+
+def with_hard_gates(model: nn.Module) -> nn.Module:
+    """The model as it predicts when it is served: itself, unless an attacker relaxed its gates.
+
+    For attacks that keep what fools the model; by relaxed gates they would keep the wrong images.
+    """
+    if isinstance(model, AttackedModel) and isinstance(model.way, Relaxed):
+        return AttackedModel(model.network, model.preprocessing)
+    return model
 
 
 def way_name(way: Binariser) -> str:

@@ -9,9 +9,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from detector.attacks.base import Attack
-from detector.attacks.gradient_sign import ApgdCe, Bim, Fgsm, Pgd
+from detector.attacks.black_box import Square
+from detector.attacks.eight_bit import Ddn
+from detector.attacks.gradient_sign import ApgdCe, Bim, Fgsm, Mim, Pgd
 from detector.attacks.minimum_norm import CwL2, DeepFool
 from detector.attacks.noise import GaussianNoise, SignNoise, UniformNoise
+from detector.attacks.spatial import Spatial
+from detector.attacks.targeted import ApgdT, Fab
 from detector.errors import InvalidInputError
 
 __all__ = ["AttackName", "AttackSpec", "attack_class"]
@@ -19,6 +23,7 @@ __all__ = ["AttackName", "AttackSpec", "attack_class"]
 _NUMBER = re.compile(
     r"(?P<value>\d{1,9}(?:\.\d{0,18})?(?:e-?\d{1,2})?)(?:/(?P<divisor>\d{1,9}))?", re.ASCII
 )
+_SURROGATE = re.compile(r"[0-9a-f]{12}", re.ASCII)
 _FIELD = "attack"
 
 
@@ -28,35 +33,42 @@ class AttackName(StrEnum):
     FGSM = "fgsm"
     BIM = "bim"
     PGD = "pgd"
+    MIM = "mim"
     APGD_CE = "apgd-ce"
+    APGD_T = "apgd-t"
+    FAB = "fab"
+    SQUARE = "square"
     CW_L2 = "cw-l2"
     DEEPFOOL = "deepfool"
+    DDN = "ddn"
+    SPATIAL = "spatial"
     GAUSSIAN_NOISE = "noise-gaussian"
     UNIFORM_NOISE = "noise-uniform"
     SIGN_NOISE = "noise-sign"
 
 
-def attack_class(name: AttackName) -> type[Attack]:  # noqa: PLR0911 - one return for each name
+_CLASSES: dict[AttackName, type[Attack]] = {
+    AttackName.FGSM: Fgsm,
+    AttackName.BIM: Bim,
+    AttackName.PGD: Pgd,
+    AttackName.MIM: Mim,
+    AttackName.APGD_CE: ApgdCe,
+    AttackName.APGD_T: ApgdT,
+    AttackName.FAB: Fab,
+    AttackName.SQUARE: Square,
+    AttackName.CW_L2: CwL2,
+    AttackName.DEEPFOOL: DeepFool,
+    AttackName.DDN: Ddn,
+    AttackName.SPATIAL: Spatial,
+    AttackName.GAUSSIAN_NOISE: GaussianNoise,
+    AttackName.UNIFORM_NOISE: UniformNoise,
+    AttackName.SIGN_NOISE: SignNoise,
+}
+
+
+def attack_class(name: AttackName) -> type[Attack]:
     """The class of attacks that a name stands for."""
-    match name:
-        case AttackName.FGSM:
-            return Fgsm
-        case AttackName.BIM:
-            return Bim
-        case AttackName.PGD:
-            return Pgd
-        case AttackName.APGD_CE:
-            return ApgdCe
-        case AttackName.CW_L2:
-            return CwL2
-        case AttackName.DEEPFOOL:
-            return DeepFool
-        case AttackName.GAUSSIAN_NOISE:
-            return GaussianNoise
-        case AttackName.UNIFORM_NOISE:
-            return UniformNoise
-        case AttackName.SIGN_NOISE:
-            return SignNoise
+    return _CLASSES[name]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,6 +79,8 @@ class AttackSpec:
         name: Which attack.
         options: Name and value of each option that is given, in any order; they are kept in the
             order of the attack's own arguments, without those that have their default value.
+        through: For a transfer attack the beginning of the digest of the network that the images
+            are made on, 12 hexadecimal digits; empty where they are made on the network itself.
 
     Raises:
         InvalidInputError: If the attack has no such option, lacks one, or refuses its value.
@@ -74,8 +88,15 @@ class AttackSpec:
 
     name: AttackName
     options: tuple[tuple[str, float], ...] = ()
+    through: str = ""
 
     def __post_init__(self) -> None:
+        if self.through and not _SURROGATE.fullmatch(self.through):
+            raise InvalidInputError(
+                "The network that an attack goes through should be named by 12 hexadecimal digits. "
+                f"Found {self.through!r}.",
+                field=_FIELD,
+            )
         known = dataclasses.fields(attack_class(self.name))  # type: ignore[arg-type]  # each is a dataclass
         names = [field.name for field in known]
         given = dict(self.options)
@@ -104,12 +125,14 @@ class AttackSpec:
 
         Args:
             text: The attack's name and, behind a colon, its options separated by commas. A value
-                without a name is the epsilon; ``eps`` is short for it.
+                without a name is the epsilon; ``eps`` is short for it. In labels of transfer
+                attacks ``@`` and the network that they go through follow.
 
         Raises:
             InvalidInputError: If the text does not read so.
         """
-        name, _, rest = text.strip().partition(":")
+        made, at, through = (part.strip() for part in text.partition("@"))
+        name, _, rest = made.partition(":")
         try:
             attack = AttackName(name.strip().lower())
         except ValueError:
@@ -118,7 +141,9 @@ class AttackSpec:
                 field=_FIELD,
             ) from None
         parts = [part.strip() for part in rest.split(",")] if rest.strip() else []
-        return cls(name=attack, options=tuple(_option(part, text) for part in parts))
+        options = tuple(_option(part, text) for part in parts)
+        # An @ with nothing behind it stays, and is refused as no digest.
+        return cls(name=attack, options=options, through=through or at)
 
     @property
     def epsilon(self) -> float | None:
@@ -132,7 +157,8 @@ class AttackSpec:
             _epsilon_text(value) if name == "epsilon" else f"{name}={value:.12g}"
             for name, value in self.options
         ]
-        return f"{self.name}:{','.join(parts)}" if parts else str(self.name)
+        made = f"{self.name}:{','.join(parts)}" if parts else str(self.name)
+        return f"{made}@{self.through}" if self.through else made
 
     def build(self) -> Attack:
         """The attack itself."""

@@ -8,43 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from detector.attacks.balls import Unbounded
-from detector.attacks.base import Attack, attackable
+from detector.attacks.base import Attack
 from detector.attacks.model import DEFAULT_WAYS, AttackedModel, way_name
+from detector.attacks.result import AttackResult, check_labels, class_logits, margins
 from detector.decoupling import Binariser, DecoupledNetwork, Frozen
-from detector.devices import exact_32_bit
 from detector.errors import InvalidInputError
 from detector.preprocessing import Preprocessing
 
-__all__ = ["AttackResult", "StrongestOf", "attack_images"]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AttackResult:
-    """Attacked images and what hard gates make of them, on the CPU.
-
-    Args:
-        images: What a PNG file would keep of the attacked images, uint8 of shape (B, 3, H, W).
-        labels: True classes, int64 of shape (B,).
-        original_prediction: Class predicted for the original images, int64 of shape (B,).
-        prediction: Class predicted for `images`, int64 of shape (B,).
-        margin: Logit of the best wrong class minus that of the true one, float of shape (B,).
-        way: Index into `ways` of the way that gave each image, int64 of shape (B,).
-        ways: Names of the ways through the gates that were tried.
-    """
-
-    images: Tensor
-    labels: Tensor
-    original_prediction: Tensor
-    prediction: Tensor
-    margin: Tensor
-    way: Tensor
-    ways: tuple[str, ...]
-
-    @property
-    def success(self) -> Tensor:
-        """True where the network was right before and wrong after, bool of shape (B,)."""
-        right_before = self.original_prediction == self.labels
-        return right_before & (self.prediction != self.labels)
+__all__ = ["StrongestOf", "attack_images"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,8 +44,8 @@ class StrongestOf:
     the least change, the smaller change.
 
     Args:
-        ways: Ways through the gates, at least one. Networks without gates, and changes that do not
-            follow a gradient, are attacked once.
+        ways: Ways through the gates, at least one. Networks without gates are attacked once, and
+            so is any network where no gradient is followed.
     """
 
     ways: tuple[Binariser, ...] = DEFAULT_WAYS
@@ -114,8 +85,8 @@ class StrongestOf:
         device = next(network.parameters()).device
         images, labels = images.to(device), labels.to(device)
         ways = self._ways_into(network, attack)
-        original = _class_logits(AttackedModel(network, preprocessing), images)
-        _check_labels(labels, classes=original.shape[1])
+        original = class_logits(AttackedModel(network, preprocessing), images)
+        check_labels(labels, classes=original.shape[1])
         first, *others = (AttackedModel(network, preprocessing, way) for way in ways)
         best = _candidates(first, images, labels, attack, seed)
         kept = torch.zeros(len(images), dtype=torch.int64, device=device)
@@ -161,10 +132,8 @@ def _candidates(
 ) -> _Candidates:
     scaled = model.preprocessing.scale(images)
     rounded = attack.ball.round(attack(model, scaled, labels, seed=seed), images)
-    logits = _class_logits(AttackedModel(model.network, model.preprocessing), rounded)
-    true = logits.gather(1, labels[:, None])[:, 0]
-    others = logits.scatter(1, labels[:, None], -torch.inf)
-    margin = others.amax(dim=1) - true
+    logits = class_logits(model, rounded)
+    margin = margins(logits, labels)
     prediction = logits.argmax(dim=1)
     fooled = prediction != labels
     strength = margin
@@ -184,20 +153,3 @@ def _merge(chosen: Tensor, first: _Candidates, second: _Candidates) -> _Candidat
         fooled=torch.where(chosen, first.fooled, second.fooled),
         strength=torch.where(chosen, first.strength, second.strength),
     )
-
-
-def _check_labels(labels: Tensor, *, classes: int) -> None:
-    low, high = (int(bound) for bound in labels.aminmax())
-    if low < 0 or high >= classes:
-        raise InvalidInputError(
-            f"Labels should lie in 0..{classes - 1}, the classes of the network. "
-            f"Found {low}..{high}.",
-            field="labels",
-        )
-
-
-def _class_logits(model: AttackedModel, images: Tensor) -> Tensor:
-    """What hard gates say to 8-bit images, float of shape (B, K)."""
-    with attackable(model), torch.no_grad(), exact_32_bit(images.device):
-        logits: Tensor = model(model.preprocessing.scale(images)).float()
-        return logits

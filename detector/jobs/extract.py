@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from detector.attacks import AttackSpec, StrongestOf, attackable, way_name
+from detector.attacks import AttackSpec, StrongestOf, TransferThrough, attackable, way_name
 from detector.data import Splits
 from detector.decoupling import DecoupledNetwork, DecoupledOutput
 from detector.devices import exact_32_bit, usable_device
@@ -22,6 +22,7 @@ from detector.errors import DataError, InvalidInputError
 from detector.fingerprints import network_digest
 from detector.jobs.image_order import AnyImages, ImageOrder
 from detector.jobs.progress import Progress
+from detector.jobs.surrogate import Surrogate
 from detector.path_table import (
     CLEAN,
     SCHEMA_VERSION,
@@ -56,7 +57,8 @@ class ExtractOptions:
         seed: Seed of what is random in the attacks.
 
     Raises:
-        InvalidInputError: If a number is out of range, or the device cannot be used.
+        InvalidInputError: If a number is out of range, an attack names a network that it goes
+            through (which the job does itself), or the device cannot be used.
     """
 
     output: Path
@@ -77,6 +79,12 @@ class ExtractOptions:
             raise InvalidInputError(
                 "Splits to extract should be named. Found none.", field="splits"
             )
+        if named := [spec.label for spec in self.attacks if spec.through]:
+            raise InvalidInputError(
+                "Attacks to make should be named without the network that they go through. "
+                f"Found {named[0]}. Give that network's file instead (--attack-through).",
+                field="attacks",
+            )
         usable_device(self.device)
 
 
@@ -86,6 +94,7 @@ def extract(
     options: ExtractOptions,
     *,
     strongest: StrongestOf | None = None,
+    surrogate: Surrogate | None = None,
 ) -> PathTable:
     """Write what the network does with clean and attacked images, shard by shard.
 
@@ -98,23 +107,35 @@ def extract(
         splits: The data set, with its preprocessing.
         options: What to extract, and how.
         strongest: How attacks pass the gates; by default the strongest of the three ways.
+        surrogate: Another network on which the attack images are made; the network itself by
+            default. The table names it in the label of each attack of this run.
 
     Returns:
         The table.
 
     Raises:
-        DataError: If the network and the data set do not fit, an image cannot be read, or a shard
-            that is there was made from something else.
+        InvalidInputError: If there is a surrogate and no attack.
+        DataError: If the network, the surrogate and the data set do not fit, an image cannot be
+            read, or a shard that is there was made from something else.
         StorageError: If a shard cannot be written; those before it are kept.
         AttackError: If an attack broke a property that it has to keep.
     """
     network.to(options.device)
-    sources = {name: ImageOrder.of(splits, name, options.limit) for name in options.splits}
-    info = _plan(network, splits, options, sources)
+    attacks = options.attacks
+    if surrogate is not None:
+        surrogate.check_fits(network, splits)
+        surrogate.network.to(options.device)
+        attacks = surrogate.named_in(attacks)
     specs: dict[str, AttackSpec | None] = {CLEAN: None}
-    specs.update({spec.label: spec for spec in options.attacks})
+    specs.update({spec.label: spec for spec in attacks})
+    sources = {name: ImageOrder.of(splits, name, options.limit) for name in options.splits}
+    through = surrogate.digest if surrogate else None
+    made_on = {label: through if spec else None for label, spec in specs.items()}
+    info = _plan(network, splits, options, sources, made_on)
     wanted = [part for part in info.parts if part.split in sources and part.attack in specs]
-    job = _Job(network, splits, options, info, strongest or StrongestOf())
+    strongest = strongest or StrongestOf()
+    attacker = strongest if surrogate is None else surrogate.attacker(strongest)
+    job = _Job(network, splits, options, info, attacker)
     todo = [
         (part, name, rows)
         for part in wanted
@@ -140,13 +161,13 @@ class _Job:
         splits: Splits,
         options: ExtractOptions,
         info: TableInfo,
-        strongest: StrongestOf,
+        attacker: StrongestOf | TransferThrough,
     ) -> None:
         self.network = network
         self.preprocessing = splits.preprocessing
         self.options = options
         self.info = info
-        self.strongest = strongest
+        self.attacker = attacker
 
     def is_there(self, part: Part, name: str, rows: range, source: ImageOrder) -> bool:
         """Whether a shard was written before; a shard of something else is refused.
@@ -196,7 +217,7 @@ class _Job:
         before: Tensor | None = None
         ways = ("",) * len(rows)
         if spec is not None:
-            attacked = self.strongest(
+            attacked = self.attacker(
                 self.network, self.preprocessing, pixels, labels, spec.build(), seed=seed
             )
             pixels, before = attacked.images, attacked.original_prediction
@@ -229,7 +250,8 @@ class _Job:
             "preprocessing": self.info.preprocessing.to_json(),
             "split": part.split.value,
             "attack": part.attack,
-            "ways": [] if part.attack == CLEAN else [way_name(way) for way in self.strongest.ways],
+            "surrogate": part.surrogate,
+            "ways": [] if part.attack == CLEAN else [way_name(way) for way in self.attacker.ways],
             "rows": len(rows),
             "images": images.hexdigest(),
             "batch_size": self.options.batch_size,
@@ -242,14 +264,17 @@ def _plan(
     splits: Splits,
     options: ExtractOptions,
     sources: dict[SplitName, ImageOrder],
+    made_on: dict[str, str | None],
 ) -> TableInfo:
-    """The table as it will be: what is in the folder already and what this run adds."""
+    """The table as it will be: what is in the folder already and what this run adds.
+
+    The labels of this run come with the digest of the surrogate that their images are made on.
+    """
     _check_classes(network, splits, options)
-    labels = [CLEAN, *(spec.label for spec in options.attacks)]
     added = {
-        (split, label): Part(split=split, attack=label, rows=source.asked)
+        (split, label): Part(split=split, attack=label, rows=source.asked, surrogate=digest)
         for split, source in sources.items()
-        for label in labels
+        for label, digest in made_on.items()
     }
     info = TableInfo(
         network=network_digest(network),

@@ -123,7 +123,7 @@ def _kind(label: str) -> Kind:
     if label == CLEAN:
         return Kind.CLEAN
     attack = attack_class(AttackSpec.parse(label).name)
-    return Kind.ATTACK if attack.follows_gradient else Kind.NOISE
+    return Kind.NOISE if attack.is_noise else Kind.ATTACK
 
 
 def _read(

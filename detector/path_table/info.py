@@ -39,19 +39,38 @@ class Part:
 
     Args:
         split: Which split the images come from.
-        attack: Label of the attack, as ``pgd:8/255``, or ``clean``.
+        attack: Label of the attack, as ``pgd:8/255``, or ``clean``. The label of a transfer attack
+            names the network that its images were made on, as ``pgd:8/255@0123456789ab``, so that
+            it is never taken for an attack on the network itself.
         rows: Number of images.
+        surrogate: For a transfer attack the whole digest of that network's weights.
     """
 
     split: SplitName
     attack: str
     rows: int
+    surrogate: str | None = None
 
     @property
     def stem(self) -> str:
         """How the files of this part begin."""
         slug = "".join(c if c.isalnum() or c == "." else "-" for c in self.attack)
         return f"{self.split}--{slug}"
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as plain JSON values."""
+        fields = {"split": self.split.value, "attack": self.attack, "rows": self.rows}
+        return fields if self.surrogate is None else {**fields, "surrogate": self.surrogate}
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Part:
+        """The object that `to_json` described."""
+        return cls(
+            split=SplitName(fields["split"]),
+            attack=fields["attack"],
+            rows=fields["rows"],
+            surrogate=fields.get("surrogate"),
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,10 +102,7 @@ class TableInfo:
             "layers": dict(zip(self.layout.names, self.layout.sizes, strict=True)),
             "class_names": list(self.class_names),
             "shard_size": self.shard_size,
-            "parts": [
-                {"split": part.split.value, "attack": part.attack, "rows": part.rows}
-                for part in self.parts
-            ],
+            "parts": [part.to_json() for part in self.parts],
         }
 
     @classmethod
@@ -100,10 +116,7 @@ class TableInfo:
             ),
             class_names=tuple(fields["class_names"]),
             shard_size=fields["shard_size"],
-            parts=tuple(
-                Part(split=SplitName(part["split"]), attack=part["attack"], rows=part["rows"])
-                for part in fields["parts"]
-            ),
+            parts=tuple(Part.from_json(part) for part in fields["parts"]),
         )
 
     def shards_of(self, part: Part) -> Iterator[tuple[str, range]]:

@@ -115,6 +115,7 @@ class PathTable:
             "preprocessing": self.info.preprocessing.to_json(),
             "split": part.split.value,
             "attack": part.attack,
+            "surrogate": part.surrogate,
             "rows": rows,
         }
         check_shard(path, read_shard_info(path), expected)

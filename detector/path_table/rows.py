@@ -32,7 +32,8 @@ class PathRows:
         predictions: Predicted classes, int64 of shape (B,).
         success: True where the network was right before the attack and wrong after it, both on
             8-bit images with hard gates, bool of shape (B,); False in clean rows.
-        ways: Way through the gates that gave each image; empty text in clean rows.
+        ways: Way through the gates that gave each image, the surrogate's gates in a transfer
+            attack; empty text in clean rows.
     """
 
     image_ids: Tensor

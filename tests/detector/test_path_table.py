@@ -113,6 +113,14 @@ def test_what_a_table_is_reads_as_it_was_written(tmp_path) -> None:
     assert PathTable(tmp_path).parts == info.parts
 
 
+def test_a_part_keeps_the_network_that_its_images_were_made_on() -> None:
+    plain = Part(split=SplitName.TEST, attack="pgd:8/255", rows=4)
+    through = Part(split=SplitName.TEST, attack="pgd:8/255@abc", rows=4, surrogate="abcdef")
+    assert [Part.from_json(part.to_json()) for part in (plain, through)] == [plain, through]
+    assert "surrogate" not in plain.to_json()
+    assert plain.stem != through.stem
+
+
 def test_the_same_rows_give_the_same_bytes(tmp_path) -> None:
     for name in ("first", "second"):
         write_part(tmp_path / name, [4, 4])

@@ -48,6 +48,15 @@ def target() -> Target:
 
 
 @pytest.fixture
+def sharp_target(target: Target) -> Target:
+    """Logits a hundred times as large: clean margins from 6 to 40, as trained networks have."""
+    with torch.no_grad():
+        target.network.backbone.fc.weight.mul_(100)
+        target.network.backbone.fc.bias.mul_(100)
+    return target
+
+
+@pytest.fixture
 def plain_target(target: Target) -> Target:
     torch.manual_seed(0)
     network = CifarResNet(1, 4, widths=(8, 8, 8)).eval()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 
 import pytest
 import torch
@@ -10,20 +11,27 @@ import torchattacks
 
 from detector.attacks import (
     ApgdCe,
+    ApgdT,
     Attack,
     AttackedModel,
     AttackName,
     Bim,
     CwL2,
+    Ddn,
     DeepFool,
+    Fab,
     Fgsm,
     GaussianNoise,
+    Mim,
     Pgd,
     SignNoise,
+    Spatial,
+    Square,
     Unbounded,
     UniformNoise,
     attack_class,
 )
+from detector.attacks.result import margins
 from detector.decoupling import StraightThrough
 from detector.errors import InvalidInputError
 
@@ -35,12 +43,22 @@ BOUNDED = [
     Pgd(epsilon=EPSILON, steps=3),
     Pgd(epsilon=EPSILON, steps=2, restarts=2),
     Pgd(epsilon=0.01, steps=3),
+    Mim(epsilon=EPSILON, steps=3),
     ApgdCe(epsilon=EPSILON, steps=5),
+    ApgdT(epsilon=2 * EPSILON, steps=5, targets=2),
+    Fab(epsilon=2 * EPSILON, steps=3, targets=1),
+    Square(epsilon=2 * EPSILON, queries=40),
     GaussianNoise(epsilon=EPSILON),
     UniformNoise(epsilon=EPSILON),
     SignNoise(epsilon=EPSILON),
 ]
-UNBOUNDED = [CwL2(steps=8), CwL2(confidence=0.5, steps=8), DeepFool(steps=3)]
+UNBOUNDED = [
+    CwL2(steps=8),
+    CwL2(confidence=0.5, steps=8),
+    DeepFool(steps=3),
+    Ddn(steps=6),
+    Spatial(tries=4),
+]
 ALL = [*BOUNDED, *UNBOUNDED]
 
 every_attack = pytest.mark.parametrize("attack", ALL, ids=repr)
@@ -84,17 +102,15 @@ def test_images_change_but_the_input_does_not(attack, target) -> None:
     before = images.clone()
     attacked = attack(model_of(target), images, target.labels)
     assert torch.equal(images, before)
-    if not isinstance(attack, CwL2):  # a few steps need not suffice for it
+    if not isinstance(attack, (CwL2, Fab)):  # a few steps need not suffice for them
         assert not torch.equal(attacked, images)
 
 
-@pytest.mark.parametrize(
-    "attack_type", [Fgsm, Bim, Pgd, ApgdCe, GaussianNoise, UniformNoise, SignNoise]
-)
+@every_bounded_attack
 @pytest.mark.parametrize("training", [False, True])
-def test_epsilon_zero_is_the_identity_in_either_mode(attack_type, training, target) -> None:
+def test_epsilon_zero_is_the_identity_in_either_mode(attack, training, target) -> None:
     model = model_of(target).train(training)
-    attacked = attack_type(epsilon=0.0)(model, target.images, target.labels)
+    attacked = dataclasses.replace(attack, epsilon=0.0)(model, target.images, target.labels)
     assert torch.equal(attacked, target.images)
 
 
@@ -127,7 +143,16 @@ def test_the_model_computes_in_evaluation_mode(attack, target) -> None:
     )
     attack(model, target.images, target.labels)
     assert not any(seen)
-    assert bool(seen) == attack.follows_gradient
+    assert bool(seen) != attack.is_noise
+
+
+@pytest.mark.parametrize(
+    "attack", [attack for attack in ALL if not attack.follows_gradient], ids=repr
+)
+def test_what_follows_no_gradient_does_the_same_where_none_passes(attack, target) -> None:
+    model = model_of(target)
+    attacked = attack(_Masked(model), target.images, target.labels)
+    assert torch.equal(attacked, attack(model, target.images, target.labels))
 
 
 @every_attack
@@ -145,7 +170,14 @@ def test_the_same_seed_gives_the_same_images_and_leaves_the_global_generator(
 
 @pytest.mark.parametrize(
     "attack",
-    [Pgd(epsilon=EPSILON), ApgdCe(epsilon=EPSILON), UniformNoise(epsilon=EPSILON)],
+    [
+        Pgd(epsilon=EPSILON),
+        ApgdCe(epsilon=EPSILON),
+        ApgdT(epsilon=2 * EPSILON),
+        Square(epsilon=2 * EPSILON, queries=100),
+        Spatial(),
+        UniformNoise(epsilon=EPSILON),
+    ],
     ids=repr,
 )
 def test_another_seed_gives_other_images(attack, target) -> None:
@@ -195,6 +227,32 @@ def test_confidence_asks_carlini_and_wagner_for_that_margin(target) -> None:
     assert (margin[changed] >= confidence - 1e-4).all()
 
 
+@pytest.mark.parametrize("confidence", [0, 10, 20, 40])
+def test_each_confidence_of_the_papers_is_reached_by_a_network_of_their_scale(
+    confidence, sharp_target
+) -> None:
+    target = sharp_target
+    model = model_of(target)
+    attack = CwL2(confidence=confidence, steps=60)
+    attacked = attack(model, target.images, target.labels)
+    changed = (attacked != target.images).flatten(1).any(dim=1)
+    with torch.no_grad():
+        reached = margins(model(attacked), target.labels)
+    assert changed.sum() >= 3
+    assert (reached[changed] >= confidence - 1e-3).all()
+
+
+class _Masked(torch.nn.Module):
+    """The same classifier, whose logits pass no gradient."""
+
+    def __init__(self, model) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images):
+        return self.model(images).detach()
+
+
 class _Shifted(torch.nn.Module):
     """The same classifier: a shift of all class logits changes no prediction."""
 
@@ -214,11 +272,23 @@ def test_a_shift_of_all_logits_changes_nothing(attack, target) -> None:
     torch.testing.assert_close(shifted, expected, rtol=0, atol=2e-3)
 
 
-def test_deepfool_returns_images_that_no_gradient_reaches_as_they_were(target) -> None:
+@pytest.mark.parametrize(
+    "attack",
+    [
+        DeepFool(steps=3),
+        Mim(epsilon=EPSILON, steps=3),
+        Fab(epsilon=EPSILON, steps=3),
+        ApgdT(epsilon=EPSILON, steps=3),
+        Ddn(steps=5),
+    ],
+    ids=repr,
+)
+def test_images_that_no_gradient_reaches_come_back_as_they_were(attack, target) -> None:
+    """torchattacks alone divides by zero and gives NaN."""
     model = model_of(target)
     torch.nn.init.zeros_(model.network.backbone.fc.weight)
     labels = torch.full_like(target.labels, int(model.network.backbone.fc.bias.argmax()))
-    attacked = DeepFool(steps=3)(model, target.images, labels)
+    attacked = attack(model, target.images, labels)
     assert torch.equal(attacked, target.images)
 
 
@@ -272,6 +342,11 @@ def test_an_epsilon_outside_of_pixel_scale_is_refused(attack_type, epsilon) -> N
         lambda: CwL2(learning_rate=0),
         lambda: DeepFool(steps=0),
         lambda: DeepFool(overshoot=float("nan")),
+        lambda: ApgdT(epsilon=EPSILON, targets=0),
+        lambda: Fab(epsilon=EPSILON, steps=0),
+        lambda: Square(epsilon=EPSILON, queries=0),
+        lambda: Ddn(steps=0),
+        lambda: Spatial(tries=0),
     ],
 )
 def test_an_option_out_of_range_is_refused(make) -> None:

@@ -10,14 +10,20 @@ from hypothesis import strategies as st
 
 from detector.attacks import (
     ApgdCe,
+    ApgdT,
     AttackName,
     AttackSpec,
     Bim,
     CwL2,
+    Ddn,
     DeepFool,
+    Fab,
     Fgsm,
     GaussianNoise,
+    Mim,
     Pgd,
+    Spatial,
+    Square,
 )
 from detector.errors import InvalidInputError
 
@@ -37,6 +43,12 @@ from detector.errors import InvalidInputError
         ("cw-l2:confidence=1.5", CwL2(confidence=1.5), "cw-l2:confidence=1.5"),
         ("cw-l2:trade-off=2", CwL2(trade_off=2), "cw-l2:trade_off=2"),
         ("deepfool:overshoot=0.5", DeepFool(overshoot=0.5), "deepfool:overshoot=0.5"),
+        ("mim:8/255", Mim(epsilon=8 / 255), "mim:8/255"),
+        ("apgd-t:8/255,targets=3", ApgdT(epsilon=8 / 255, targets=3), "apgd-t:8/255,targets=3"),
+        ("fab:8/255", Fab(epsilon=8 / 255), "fab:8/255"),
+        ("square:8/255,queries=50", Square(epsilon=8 / 255, queries=50), "square:8/255,queries=50"),
+        ("ddn:steps=100", Ddn(), "ddn"),
+        ("spatial:degrees=15", Spatial(degrees=15), "spatial:degrees=15"),
         ("noise-gaussian:8/255", GaussianNoise(epsilon=8 / 255), "noise-gaussian:8/255"),
     ],
 )
@@ -65,11 +77,25 @@ def test_a_spec_builds_its_attack_and_has_one_label(text, attack, label) -> None
         ("pgd:8/255,steps=0", "at least 1"),
         ("cw-l2:8/255", "among confidence"),
         ("fgsm:8/255,steps=3", "among epsilon"),
+        ("spatial:8/255", "among degrees"),
+        ("spatial:zoom=1", r"zoom should lie in 0\.\.0\.9"),
+        ("pgd:8/255@", "12 hexadecimal digits"),
+        ("pgd:8/255@plain", "12 hexadecimal digits"),
+        ("pgd:8/255@0123456789ab@0123456789ab", "12 hexadecimal digits"),
     ],
 )
 def test_a_spec_that_does_not_read_is_refused_with_advice(text, message) -> None:
     with pytest.raises(InvalidInputError, match=message):
         AttackSpec.parse(text)
+
+
+def test_the_network_that_an_attack_goes_through_stands_in_its_label() -> None:
+    spec = AttackSpec.parse("pgd:eps=8/255,steps=20@0123456789ab")
+    assert spec.through == "0123456789ab"
+    assert spec.label == "pgd:8/255,steps=20@0123456789ab"
+    assert spec.build() == Pgd(epsilon=8 / 255, steps=20)
+    assert spec != AttackSpec.parse("pgd:8/255,steps=20")
+    assert AttackSpec.parse(spec.label) == spec
 
 
 @given(st.text(max_size=40))

@@ -58,7 +58,7 @@ def make_table(make_paths, resnet20, network_info) -> Callable[..., Path]:
         return PathRows(
             image_ids=torch.arange(count),
             path=make_paths(
-                predictions, resnet20.layout, seed=index, strangeness=STRANGENESS[attack]
+                predictions, resnet20.layout, seed=index, strangeness=STRANGENESS.get(attack, 1.0)
             ),
             class_logits=noise.clamp(-1, 1) + 5 * functional.one_hot(predictions, CLASSES),
             labels=labels,
@@ -68,8 +68,14 @@ def make_table(make_paths, resnet20, network_info) -> Callable[..., Path]:
             ways=("",) * count,
         )
 
-    def make(folder: Path, *, leave_out: tuple = (), calibration: Tensor | None = None) -> Path:
-        counts = {part: n for part, n in PARTS.items() if part not in leave_out}
+    def make(
+        folder: Path,
+        *,
+        leave_out: tuple = (),
+        calibration: Tensor | None = None,
+        more: dict | None = None,
+    ) -> Path:
+        counts = {part: n for part, n in PARTS.items() if part not in leave_out} | (more or {})
         if calibration is not None:
             counts[SplitName.CALIBRATION, CLEAN] = len(calibration)
         parts = tuple(Part(split=s, attack=a, rows=n) for (s, a), n in counts.items())
@@ -240,6 +246,16 @@ def test_options_out_of_range_are_refused(options, name, value):
     with pytest.raises(InvalidInputError) as caught:
         dataclasses.replace(options, **{name: value})
     assert caught.value.field == name
+
+
+def test_an_attack_without_gradients_is_fitted_as_an_attack_not_as_noise(make_table, tmp_path):
+    square = (SplitName.FIT, "square:8/255")
+    table = PathTable(make_table(tmp_path / "table", more={square: 120}))
+    rows = read_fit_rows(table, fit_features(table))
+    kinds = dict(zip(rows.labels, rows.kinds, strict=True))
+    assert kinds["square:8/255"] is Kind.ATTACK
+    assert kinds["noise-sign:8/255"] is Kind.NOISE
+    assert kinds[CLEAN] is Kind.CLEAN
 
 
 def test_the_report_measures_each_attack_also_unseen(options):
