@@ -31,6 +31,8 @@ __all__ = ["BatchFailedError", "BatchLimits", "BatchObserver", "Batcher", "Row"]
 R = TypeVar("R")
 _log = logging.getLogger(__name__)
 _SMOOTHING = 0.2
+_TIMER_STEP_S = 0.002
+"""Event loops wait in whole milliseconds: a shorter wait that took so long was no busy one."""
 
 
 class BatchFailedError(OffpathError):
@@ -243,6 +245,9 @@ class Batcher(Generic[R]):
         """
         enough = min(self._limits.sizes[-1], self._admission.peak)
         asked_s = self._limits.max_delay_s
+        if not asked_s:
+            return
+        busy_s = 2 * max(asked_s, _TIMER_STEP_S)
         give_up = self._clock.now() + max(asked_s, self._batch_s)
         while len(self._queue) < enough and not self._draining:
             self._stirred.clear()
@@ -250,7 +255,7 @@ class Batcher(Generic[R]):
             await self._clock.wait(self._stirred, asked_s)
             now = self._clock.now()
             # A wait that took much longer than asked was this thread's own work: nobody was heard.
-            silent = not self._stirred.is_set() and now - before < 2 * asked_s
+            silent = not self._stirred.is_set() and now - before < busy_s
             if silent or now >= give_up:
                 return
 

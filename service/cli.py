@@ -55,7 +55,7 @@ AlphaOption = Annotated[
 
 DeviceOption = Annotated[
     str | None,
-    typer.Option(help="auto, cpu, cuda or cuda:1 [auto: a GPU where there is one]."),
+    typer.Option(help="auto, cpu, cuda or cuda:1. Default: auto, a GPU where there is one."),
 ]
 
 
@@ -70,15 +70,19 @@ def _app() -> None:
 )
 def serve(
     *,
-    host: Annotated[str | None, typer.Option(help="Address to listen on [127.0.0.1].")] = None,
-    port: Annotated[int | None, typer.Option(help="Port for calls, 0 for any [50051].")] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on. Default: 127.0.0.1.")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port for calls, 0 for any. Default: 50051.")
+    ] = None,
     metrics_port: Annotated[
-        int | None, typer.Option(help="Port for Prometheus, 0 for any [9464].")
+        int | None, typer.Option(help="Port for Prometheus, 0 for any. Default: 9464.")
     ] = None,
     bundle: BundleOption = None,
     device: DeviceOption = None,
     drain_delay_s: Annotated[
-        float | None, typer.Option(help="Seconds to take calls after SIGTERM [5].")
+        float | None, typer.Option(help="Seconds to take calls after SIGTERM. Default: 5.")
     ] = None,
     ready_file: Annotated[
         Path | None,
@@ -87,8 +91,8 @@ def serve(
 ) -> None:
     """Serve a bundle over gRPC until SIGTERM.
 
-    Every setting is an environment variable as well, OFFPATH_PORT for --port; there are more of
-    them than options, all described in service/settings.py.
+    Every setting is an environment variable as well, OFFPATH_PORT for --port.
+    There are more of them than options, all described in service/settings.py.
     """
     from service.server import DetectionServer, load_and_serve
     from service.settings import load_settings
@@ -123,7 +127,7 @@ def serve(
 )
 def check(
     *,
-    images: Annotated[list[Path], typer.Argument(help="Image files.", metavar="IMAGE...")],
+    images: Annotated[list[Path], typer.Argument(help="Image files.", metavar="IMAGE")],
     server: Annotated[
         str | None,
         typer.Option(
@@ -192,8 +196,9 @@ def demo(
 ) -> None:
     """Start a server, send it clean and attacked images, and watch.
 
-    The images are real CIFAR-10 test images that come with the package. They are attacked on the
-    spot, with full knowledge of the network, and sent over gRPC like any others.
+    The images are real CIFAR-10 test images that come with the package.
+    They are attacked on the spot, with full knowledge of the network,
+    and sent over gRPC like any others.
     """
     from service.demo import run_demo
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 
 from torch import Tensor
@@ -23,12 +22,7 @@ _HANDFUL = 8
 
 
 _Decoded = Tensor | Violation | Exception
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    image: SentImage
-    future: asyncio.Future[Tensor | Violation]
+_Future = asyncio.Future[Tensor | Violation]
 
 
 class Decoder:
@@ -54,7 +48,7 @@ class Decoder:
         self._limits = limits
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="offpath-decode")
         self._threads = threads
-        self._waiting: deque[_Job] = deque()
+        self._waiting: OrderedDict[_Future, SentImage] = OrderedDict()
         self._working = 0
 
     async def pixels(self, image: SentImage) -> Tensor | Violation:
@@ -62,39 +56,44 @@ class Decoder:
         size = (self._preprocessing.height, self._preprocessing.width)
         if isinstance(image, RawImage) and (image.height, image.width) == size:
             return self._fitted(image)  # a copy of a few kilobytes: a thread would cost more
-        job = _Job(image, asyncio.get_running_loop().create_future())
-        self._waiting.append(job)
+        future: _Future = asyncio.get_running_loop().create_future()
+        self._waiting[future] = image
         self._start()
-        return await job.future
+        try:
+            return await future
+        finally:
+            # The room of a caller that went away is given to others: nothing of it may stay.
+            self._waiting.pop(future, None)
 
     def close(self) -> None:
         """End the threads; calls that still wait for an image are cancelled."""
-        for job in self._waiting:
-            job.future.cancel()
+        for future in self._waiting:
+            future.cancel()
         self._waiting.clear()
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _start(self) -> None:
         """Give each idle thread a handful of what waits."""
         while self._waiting and self._working < self._threads:
-            jobs = [self._waiting.popleft() for _ in range(min(_HANDFUL, len(self._waiting)))]
-            work = self._executor.submit(self._decode, [job.image for job in jobs])
+            handful = min(_HANDFUL, len(self._waiting))
+            jobs = dict(self._waiting.popitem(last=False) for _ in range(handful))
+            work = self._executor.submit(self._decode, list(jobs.values()))
             self._working += 1
-            asyncio.wrap_future(work).add_done_callback(partial(self._finish, jobs))
+            asyncio.wrap_future(work).add_done_callback(partial(self._finish, list(jobs)))
 
-    def _finish(self, jobs: list[_Job], done: asyncio.Future[list[_Decoded]]) -> None:
+    def _finish(self, futures: list[_Future], done: asyncio.Future[list[_Decoded]]) -> None:
         self._working -= 1
         if done.cancelled():
-            for job in jobs:
-                job.future.cancel()
+            for future in futures:
+                future.cancel()
             return
-        for job, result in zip(jobs, done.result(), strict=True):
-            if job.future.done():  # its caller went away
+        for future, result in zip(futures, done.result(), strict=True):
+            if future.done():  # its caller went away
                 continue
             if isinstance(result, Exception):
-                job.future.set_exception(result)
+                future.set_exception(result)
             else:
-                job.future.set_result(result)
+                future.set_result(result)
         self._start()
 
     def _decode(self, images: list[SentImage]) -> list[_Decoded]:

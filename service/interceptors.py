@@ -12,7 +12,9 @@ from contextvars import ContextVar
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 
+from detector.errors import InvalidInputError
 from service.errors import RichStatus, status_of
 from service.metrics import Metrics
 
@@ -23,6 +25,7 @@ REQUEST_ID_HEADER = "x-request-id"
 
 _PACKAGE = "/offpath.v1."
 _ACCEPTED_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_UNREADABLE = object()
 _log = logging.getLogger(__name__)
 _request_id: ContextVar[str] = ContextVar("request_id", default="")
 
@@ -78,7 +81,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
                 path.rpartition("/")[2],
                 _accepted_id(handler_call_details.invocation_metadata or ()),
             ),
-            request_deserializer=handler.request_deserializer,
+            request_deserializer=_lenient(handler.request_deserializer),
             response_serializer=handler.response_serializer,
         )
 
@@ -92,7 +95,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
             started = self._last_arrival = time.monotonic()
             code = grpc.StatusCode.OK
             try:
-                return await answer(request, context)
+                return await answer(_readable(request, method), context)
             except asyncio.CancelledError:
                 code = grpc.StatusCode.CANCELLED
                 raise
@@ -117,6 +120,27 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
         if status.code is grpc.StatusCode.INTERNAL:
             _log.error("%s failed, request id %s", method, request_id, exc_info=error)
         return status
+
+
+def _lenient(deserialise: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """Leaves it to the guard to answer bytes that are no message: gRPC would tell its traceback."""
+
+    def deserialised(data: bytes) -> Any:
+        try:
+            return deserialise(data)
+        except DecodeError:
+            return _UNREADABLE
+
+    return deserialised
+
+
+def _readable(request: Any, method: str) -> Any:
+    if request is _UNREADABLE:
+        raise InvalidInputError(
+            f"{method} should get the message of its contract. Found bytes that are none. "
+            "Make the caller's code from proto/offpath/v1/detection.proto."
+        )
+    return request
 
 
 def _accepted_id(metadata: Iterable[tuple[str, str | bytes]]) -> str:

@@ -82,16 +82,17 @@ def train(
     output: OutputOption,
     preset: Annotated[str, typer.Option(help=f"Recipe: {_PRESETS}.")] = "resnet20-cifar10",
     backbone: Annotated[
-        str | None, typer.Option(help=f"Network [the recipe's]: {_BACKBONES}.")
+        str | None, typer.Option(help=f"Network: {_BACKBONES}. Default: the recipe's.")
     ] = None,
     plain_epochs: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Epochs of the plain network [the recipe's; none with --weights]."
+            min=1, help="Epochs of the plain network. Default: the recipe's; none with --weights."
         ),
     ] = None,
     decoupled_epochs: Annotated[
-        int | None, typer.Option(min=1, help="Epochs of the decoupled network [the recipe's].")
+        int | None,
+        typer.Option(min=1, help="Epochs of the decoupled network. Default: the recipe's."),
     ] = None,
     weights: Annotated[
         str | None,
@@ -176,7 +177,7 @@ def extract(
         ),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Most images of each split [all].")
+        int | None, typer.Option(min=1, help="Most images of each split. Default: all.")
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images the network sees at once.")] = 100,
     shard_size: Annotated[

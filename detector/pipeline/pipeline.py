@@ -185,7 +185,7 @@ class Pipeline:
             )
         if alpha < self.smallest_alpha:
             raise BudgetError(
-                f"alpha should be at least {self.smallest_alpha:.3g}, the least that this "
+                f"alpha should be at least {_rounded_up(self.smallest_alpha)}, the least that this "
                 f"bundle's calibration can promise. Found {alpha:g}. "
                 "Ask for more, or calibrate with more images.",
                 field="alpha",
@@ -240,3 +240,9 @@ class Pipeline:
             LayerWeight(name=self.layout.names[index], weight=weight)
             for weight, index in zip(largest.values.tolist(), largest.indices.tolist(), strict=True)
         )
+
+
+def _rounded_up(share: float) -> str:
+    """Three digits that are not below the share, so that what a message names is enough."""
+    step = 10.0 ** (math.floor(math.log10(share)) - 2)
+    return f"{math.ceil(share / step) * step:.3g}"

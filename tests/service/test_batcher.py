@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor, Future
 from typing import Any
@@ -291,6 +292,29 @@ def test_silence_while_the_event_loop_was_busy_does_not_count() -> None:
         await bench.close()
 
     run(test)
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 1e-4])
+async def test_a_short_delay_is_short_on_the_machines_clock(delay_s: float) -> None:
+    recorder, waited = Recorder(), []
+    recorder.waited = waited.append  # type: ignore[method-assign]
+
+    def slow(images: Tensor) -> Tensor:
+        time.sleep(0.5)
+        return images
+
+    limits = BatchLimits(sizes=(1, 4), max_delay_s=delay_s, max_images=9, max_bytes=9)
+    batcher: Batcher[Tensor] = Batcher(slow, limits=limits, observer=recorder)
+    batcher.start()
+
+    async def call() -> None:
+        with batcher.admit(images=1, size_bytes=1):
+            await batcher.submit([image(1)])
+
+    await asyncio.gather(call(), call())
+    await call()  # the other one is known and does not come back
+    await batcher.stop(timeout_s=10)
+    assert waited[-1] < 0.4  # a batch's own time would be .5
 
 
 def test_a_batch_is_padded_to_an_allowed_size() -> None:

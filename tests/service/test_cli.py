@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+import typer
 
 from detector.conformal import Guarantee
 from detector.decoupling import Backbone
@@ -60,6 +61,17 @@ def test_the_help_of_a_command_describes_each_option_and_gives_an_example(
     assert cli.run([command, "--help"]) == 0
     shown = capsys.readouterr().out
     assert f"offpath {command}" in shown.partition("Example")[2]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_word_of_a_help_is_lost_as_markup(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    group = typer.main.get_command(cli.app)
+    helps = [parameter.help or "" for parameter in group.commands[command].params]
+    cli.run([command, "--help"])
+    shown = "".join(capsys.readouterr().out.replace("│", "").split())
+    assert [text for text in helps if "".join(text.split()) not in shown] == []
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,31 @@ async def test_a_caller_that_goes_away_leaves_the_next_one_its_image() -> None:
         assert int((await stays)[0, 0, 0]) == 4
 
 
+async def test_nothing_stays_of_a_caller_that_went_away_while_it_waited(monkeypatch) -> None:
+    decoded: list[str] = []
+    pixels = RawImage.pixels
+
+    def noting(self: RawImage, limits: ImageLimits) -> torch.Tensor:
+        decoded.append(self.field)
+        return pixels(self, limits)
+
+    monkeypatch.setattr(RawImage, "pixels", noting)
+    held = Held()
+    with decoder() as made:
+        first = asyncio.create_task(made.pixels(held))
+        await asyncio.to_thread(held.begun.wait, 30)
+        gone = [asyncio.create_task(made.pixels(raw(value))) for value in range(20)]
+        await asyncio.sleep(0)
+        for task in gone:
+            task.cancel()
+        await asyncio.gather(*gone, return_exceptions=True)
+        stays = asyncio.create_task(made.pixels(raw(99)))
+        held.released.set()
+        await first
+        await stays
+    assert decoded == ["images[99]"]
+
+
 async def test_closing_cancels_the_calls_that_still_wait() -> None:
     held = Held()
     with decoder() as made:

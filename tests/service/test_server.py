@@ -198,6 +198,14 @@ async def test_a_message_over_the_limit_is_refused(start: Callable[..., Any], im
         assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
+async def test_bytes_that_are_no_message_are_an_invalid_argument(channel: Any, caplog: Any) -> None:
+    detect = channel.unary_unary(f"/{SERVICE}/Detect")
+    error = await failure(detect(b"\xff\xff\xff"))
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "Detect should get the message" in str(error.details())
+    assert "Traceback" not in caplog.text
+
+
 async def test_a_failure_of_the_network_is_internal_and_tells_nothing_of_it(
     stub: Any, images: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
