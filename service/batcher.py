@@ -2,8 +2,8 @@
 
 Knows neither gRPC nor messages. A caller is first *admitted*, which bounds what the process holds
 in images and in bytes, then submits its images and waits. One task forms batches and hands them to
-one thread. A batch waits for more images only where others are known to call as well, and only
-while they are heard of. Items whose caller went away or whose deadline passed are dropped when a
+one thread. A batch waits for more images only where more were in flight of late, and only while
+they are heard of. Items whose caller went away or whose deadline passed are dropped when a
 batch is formed.
 """
 
@@ -240,23 +240,24 @@ class Batcher(Generic[R]):
         """Wait for the callers that are known, while there is news of them.
 
         Callers that were just answered tend to come back together: a batch that starts without
-        them leaves them to the next one, and both are small. Never longer than a batch takes,
-        as the wait would cost more than it gives.
+        them leaves them to the next one, and both are small. Never longer than a batch takes, as
+        the wait would cost more than it gives, nor into the time that a deadline leaves a batch.
         """
         enough = min(self._limits.sizes[-1], self._admission.peak)
         asked_s = self._limits.max_delay_s
-        if not asked_s:
-            return
         busy_s = 2 * max(asked_s, _TIMER_STEP_S)
-        give_up = self._clock.now() + max(asked_s, self._batch_s)
-        while len(self._queue) < enough and not self._draining:
+        now = self._clock.now()
+        give_up = now + max(asked_s, self._batch_s)
+        while asked_s and len(self._queue) < enough and not self._draining:
+            due = min(item.deadline for item in self._queue) - self._batch_s
+            left_s = min(give_up, due) - now
+            if left_s <= 0:
+                return
             self._stirred.clear()
-            before = self._clock.now()
-            await self._clock.wait(self._stirred, asked_s)
-            now = self._clock.now()
+            await self._clock.wait(self._stirred, min(asked_s, left_s))
+            before, now = now, self._clock.now()
             # A wait that took much longer than asked was this thread's own work: nobody was heard.
-            silent = not self._stirred.is_set() and now - before < busy_s
-            if silent or now >= give_up:
+            if not self._stirred.is_set() and now - before < busy_s:
                 return
 
     def _take(self) -> list[_Item[R]]:

@@ -237,7 +237,10 @@ def _missing_extra(error: ModuleNotFoundError) -> str:
     module = (error.name or "").partition(".")[0]
     for extra, modules in (("serve", _SERVE_MODULES), ("lab", _LAB_MODULES)):
         if module in modules:
-            return f"This command needs {module}. Install it with: pip install 'offpath[{extra}]'"
+            return (
+                f"This command needs {module}. Install the {extra} extra: in Offpath's repository, "
+                f"pip install '.[{extra}]'"
+            )
     raise error
 
 

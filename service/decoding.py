@@ -20,6 +20,9 @@ __all__ = ["Decoder"]
 _HANDFUL = 8
 """Most images that one thread takes at once: few enough to leave the others something."""
 
+_HANDFUL_BYTES = 65_536
+"""Most bytes of a handful of more than one, so that no small image waits for large neighbours."""
+
 
 _Decoded = Tensor | Violation | Exception
 _Future = asyncio.Future[Tensor | Violation]
@@ -75,11 +78,21 @@ class Decoder:
     def _start(self) -> None:
         """Give each idle thread a handful of what waits."""
         while self._waiting and self._working < self._threads:
-            handful = min(_HANDFUL, len(self._waiting))
-            jobs = dict(self._waiting.popitem(last=False) for _ in range(handful))
+            jobs = self._take()
             work = self._executor.submit(self._decode, list(jobs.values()))
             self._working += 1
             asyncio.wrap_future(work).add_done_callback(partial(self._finish, list(jobs)))
+
+    def _take(self) -> dict[_Future, SentImage]:
+        jobs = dict([self._waiting.popitem(last=False)])
+        size = sum(len(image.data) for image in jobs.values())
+        while self._waiting and len(jobs) < _HANDFUL:
+            future, image = next(iter(self._waiting.items()))
+            size += len(image.data)
+            if size > _HANDFUL_BYTES:
+                break
+            jobs[future] = self._waiting.pop(future)
+        return jobs
 
     def _finish(self, futures: list[_Future], done: asyncio.Future[list[_Decoded]]) -> None:
         self._working -= 1

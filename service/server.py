@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import socket
 from collections.abc import Callable
 from typing import Any, Self
 from wsgiref.simple_server import WSGIServer
@@ -157,6 +158,7 @@ class DetectionServer:
 
     def _bind(self) -> None:
         host, port = self._settings.host, self._settings.port
+        _check_free(host, port)
         try:
             self.port = self._server.add_insecure_port(_address(host, port))
         except RuntimeError as error:
@@ -220,6 +222,19 @@ async def load_and_serve(settings: Settings, *, ready: Callable[[DetectionServer
 
 def _address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _check_free(host: str, port: int) -> None:
+    """Try the address first: gRPC writes lines of its own where it fails."""
+    try:
+        for family, kind, protocol, _, address in socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM
+        ):
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+    except OSError as error:
+        raise _port_error("port", host, port) from error
 
 
 def _port_error(option: str, host: str, port: int) -> StartError:

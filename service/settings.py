@@ -55,9 +55,9 @@ class Settings(BaseSettings):
     every shape; close together, as padding is work for nothing. Ascending."""
 
     max_queue_delay_s: Seconds = 0.002
-    """Longest silence that an incomplete batch waits for more images, seconds, and only where other
-    callers are known: a lone one never waits. Of the order of one image's work and of the time that
-    callers on the same network need to come back."""
+    """Longest silence that an incomplete batch waits for more images, seconds, and only where more
+    were in flight of late: who calls alone, image by image, never waits. Of the order of one
+    image's work and of the time that callers on the same network need to come back."""
 
     max_queue_images: Count = 1024
     """Most images admitted and not yet answered. 32 full batches: what waits longer than that is

@@ -160,6 +160,11 @@ class FolderSource(ImageSource):
         labels: list[int] = []
         for label, folder in enumerate(folders):
             found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _SUFFIXES)
+            if not found:
+                raise DataError(
+                    f"{folder} should hold at least one image of its class "
+                    f"({', '.join(sorted(_SUFFIXES))}). Found none. Add some or remove the folder."
+                )
             self._paths += found
             labels += [label] * len(found)
         super().__init__(np.array(labels, dtype=np.int64), [folder.name for folder in folders])

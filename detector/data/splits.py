@@ -121,7 +121,8 @@ class Splits:
             if len(members) <= fit + calibration:
                 raise DataError(
                     "Each class should have at least 3 training images, one for each of the "
-                    f"train, fit and calibration splits. Found {len(members)} of {name}."
+                    f"train, fit and calibration splits. Found {len(members)} of {name}. "
+                    "Add images or leave the class out."
                 )
             stops = [fit, fit + calibration]
             for part, chosen in zip(parts, np.split(members, stops), strict=True):

@@ -12,7 +12,16 @@ from typing import Any
 
 __all__ = ["provenance"]
 
-_PACKAGES = ("offpath", "torch", "torchvision", "torchattacks", "scikit-learn")
+_PACKAGES = (
+    "offpath",
+    "torch",
+    "torchvision",
+    "torchattacks",
+    "accelerate",
+    "scikit-learn",
+    "numpy",
+    "pyarrow",
+)
 
 
 def provenance(**facts: Any) -> dict[str, Any]:

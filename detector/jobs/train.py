@@ -43,7 +43,8 @@ class TrainingOptions:
         compiled: Whether torch.compile translates the network: minutes to start, faster after.
         workers: Processes that read images ahead.
         checkpoint_every_s: Longest time between two checkpoints, seconds.
-        initial_weights: State dict of a trained plain network; training it is then left out.
+        initial_weights: State dict of a trained plain network; training it is then left out,
+            unless `train_further`.
         train_further: Whether the plain network is trained from these weights all the same, as
             `Recipe.from_trained` says.
         stop_after_steps: Stop after so many steps of this run; the same call continues.
@@ -190,9 +191,7 @@ class _Run:
         digest = hashlib.sha256(json.dumps(facts).encode())
         digest.update(self._splits.train.ids.tobytes())
         digest.update(self._splits.train.labels.tobytes())
-        for name, tensor in (self._options.initial_weights or {}).items():
-            flat = tensor.detach().cpu().contiguous().reshape(-1)
-            digest.update(name.encode() + flat.view(torch.uint8).numpy().tobytes())
+        digest.update(_digest(self._options.initial_weights or {}).encode())
         return digest.hexdigest()
 
     def _report_plain(self, epoch: int, objective: Objective, losses: dict[str, float]) -> None:
@@ -215,6 +214,13 @@ class _Run:
     def _data_digest(self) -> str:
         return self._splits.train.digest()
 
+    def _start(self) -> dict[str, object]:
+        """What the run started from, where that was not chance."""
+        given = self._options.initial_weights
+        if given is None:
+            return {}
+        return {"initial_weights": _digest(given), "trained_further": self._further}
+
     def _save(self, file: Path, network: nn.Module) -> None:
         if not self._accelerator.is_main_process:
             return
@@ -223,6 +229,7 @@ class _Run:
             seed=self._options.seed,
             training_images=len(self._splits.train),
             data=self._data_digest,
+            **self._start(),
         )
         info = NetworkInfo(
             backbone=self._recipe.backbone,
@@ -231,6 +238,14 @@ class _Run:
             provenance=facts,
         )
         save_weights(file, network, info)
+
+
+def _digest(weights: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in weights.items():
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        digest.update(name.encode() + flat.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _batches(

@@ -66,7 +66,7 @@ def test_files_that_are_no_images_are_left_out(folder):
 def test_a_folder_with_an_empty_class_is_refused_and_named(folder):
     (folder / "train" / "bat").mkdir()
     (folder / "train" / "bat" / "notes.txt").write_text("soon")
-    with pytest.raises(DataError, match="Found none for bat"):
+    with pytest.raises(DataError, match="bat should hold at least one image"):
         load_splits(folder)
 
 

@@ -261,13 +261,27 @@ def test_a_batch_waits_as_long_as_callers_are_heard_of_but_no_longer_than_a_batc
             await bench.clock.advance(0.9)
             assert not held.held
             bench.call(value)
-        await bench.clock.advance(0.3)
-        await settle()
-        bench.call(11)  # heard of once more, but the batch's own time is over
-        await settle()
+        await bench.clock.advance(0.3)  # heard of just now, but the batch's own time is over
         held.release()
         await first
-        assert bench.observer.batches == [8, 4]
+        assert bench.observer.batches == [8, 3]
+        await bench.close()
+
+    run(test)
+
+
+def test_a_deadline_is_not_spent_on_waiting_for_others() -> None:
+    async def test() -> None:
+        held = HeldExecutor()
+        bench = Bench(BatchLimits(sizes=(8,), max_delay_s=9, max_images=99, max_bytes=99), held)
+        bench.call(*range(8))
+        await settle()
+        waiting = bench.call(8, deadline=7.0)
+        await bench.clock.advance(4.0)  # what a batch takes: the next one has to run by 3 of 7
+        held.release()
+        await settle()
+        held.release()
+        assert values(await waiting) == [8]
         await bench.close()
 
     run(test)

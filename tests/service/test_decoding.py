@@ -136,3 +136,19 @@ async def test_closing_cancels_the_calls_that_still_wait() -> None:
     held.released.set()
     with pytest.raises(asyncio.CancelledError):
         await waiting
+
+
+async def test_a_small_image_does_not_wait_for_large_neighbours() -> None:
+    held, large = Held(), Held()
+    object.__setattr__(large, "data", bytes(100_000))
+    with decoder() as made:
+        first = asyncio.create_task(made.pixels(held))
+        await asyncio.to_thread(held.begun.wait, 30)
+        small = asyncio.create_task(made.pixels(raw(6, side=33)))
+        slow = asyncio.create_task(made.pixels(large))
+        await asyncio.sleep(0)
+        held.released.set()
+        assert int((await small)[0, 0, 0]) == 6
+        assert not slow.done()
+        large.released.set()
+        await asyncio.gather(first, slow)

@@ -92,3 +92,11 @@ def test_a_recipe_can_be_had_for_any_backbone(backbone):
     other = recipe.with_backbone(backbone)
     assert other.backbone is backbone
     assert other.with_backbone(recipe.backbone) == recipe
+
+
+def test_a_network_that_is_trained_already_takes_a_third_of_the_rate_and_full_images_only():
+    recipe = recipe_of(Preset.RESNET20_CIFAR10)
+    further = recipe.from_trained()
+    assert further.plain.learning_rate == pytest.approx(recipe.plain.learning_rate / 3)
+    assert (recipe.plain.small_share, further.plain.small_share) == (0.4, 0.0)
+    assert further.decoupled == recipe.decoupled

@@ -238,6 +238,30 @@ def test_the_weights_say_which_images_they_were_learnt_from(splits, straight):
     assert info["data"] != divided(seed=1).train.digest()
 
 
+def test_the_weights_say_which_weights_they_were_trained_from(tmp_path, splits, straight):
+    def start_of(weights, *, further):
+        result = train(
+            splits,
+            RECIPE,
+            TrainingOptions(
+                output=tmp_path / f"{len(list(tmp_path.iterdir()))}",
+                initial_weights=weights,
+                train_further=further,
+                stop_after_steps=None if further else 1,
+            ),
+        )
+        with safe_open(result.plain, framework="pt") as file:
+            return json.loads(file.metadata()["offpath"])["provenance"]
+
+    weights = tiny_backbone("", 4).state_dict()
+    kept, further = (start_of(weights, further=further) for further in (False, True))
+    other = start_of({name: tensor + 1 for name, tensor in weights.items()}, further=False)
+    assert kept["initial_weights"] == further["initial_weights"] != other["initial_weights"]
+    assert (kept["trained_further"], further["trained_further"]) == (False, True)
+    with safe_open(straight.plain, framework="pt") as file:
+        assert "initial_weights" not in json.loads(file.metadata()["offpath"])["provenance"]
+
+
 def test_tensorboard_shows_the_same(straight):
     events = EventAccumulator(str(straight.network.parent / "tensorboard")).Reload()
     tags = set(events.Tags()["scalars"])
