@@ -26,6 +26,7 @@ _BACKBONES = (
     "cifar-resnet20, cifar-resnet56, cifar-vgg19-bn, cifar-googlenet, resnet18, resnet34, "
     "resnet50, vgg16, vgg16-bn, googlenet"
 )
+_COPIES = "flip, shift:left (right, up, down), scale:0.75, median:3, bits:5, jpeg:75"
 _CLASSIFIERS = "random-forest, adaboost, gradient-boosting"
 E = TypeVar("E", bound=StrEnum)
 
@@ -167,6 +168,16 @@ def extract(
             "pgd:eps=8/255,steps=20, square:8/255, ddn or cw-l2; repeat for more."
         ),
     ] = None,
+    copy: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"Copies of the images, clean and attacked, to look at beside them: {_COPIES}; "
+            "repeat for more. Best named from the start: attacked images are not kept, so that "
+            "copies added to a table later cost the attack once more. Copies that a table has "
+            "already are made of new images too.",
+            metavar="NAME",
+        ),
+    ] = None,
     attack_through: Annotated[
         Path | None,
         typer.Option(
@@ -193,6 +204,7 @@ def extract(
     Stopped at any point, the same command continues and skips what is there.
     """
     from detector.attacks import AttackSpec
+    from detector.copies import parse_copy
     from detector.data import load_splits
     from detector.jobs.extract import ExtractOptions
     from detector.jobs.extract import extract as run
@@ -205,6 +217,7 @@ def extract(
         output=output,
         splits=tuple(_choice(SplitName, name, "split") for name in split),
         attacks=tuple(AttackSpec.parse(text) for text in attack or ()),
+        copies=tuple(parse_copy(text) for text in copy or ()),
         limit=limit,
         batch_size=batch_size,
         shard_size=shard_size,

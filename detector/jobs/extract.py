@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,77 +16,38 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from detector.attacks import AttackSpec, StrongestOf, TransferThrough, attackable, way_name
+from detector.copies import parse_copy
 from detector.data import Splits
 from detector.decoupling import DecoupledNetwork, DecoupledOutput
-from detector.devices import exact_32_bit, usable_device
-from detector.errors import DataError, InvalidInputError
-from detector.fingerprints import network_digest
+from detector.devices import exact_32_bit
+from detector.errors import DataError
+from detector.jobs.extract_options import ExtractOptions
+from detector.jobs.extract_plan import planned_table
 from detector.jobs.image_order import AnyImages, ImageOrder
 from detector.jobs.progress import Progress
 from detector.jobs.surrogate import Surrogate
 from detector.path_table import (
     CLEAN,
+    ORIGINAL,
     SCHEMA_VERSION,
     Part,
     PathRows,
     PathTable,
-    SplitName,
     TableInfo,
     batch_from_rows,
     check_shard,
+    read_shard,
     read_shard_info,
+    rows_from_batch,
+    shard_digest,
     write_shard,
 )
+from detector.paths import PathVectors
 
 __all__ = ["ExtractOptions", "extract"]
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ExtractOptions:
-    """What to extract, and how.
-
-    Args:
-        output: Folder of the path table; what is there already is kept.
-        splits: Which splits.
-        attacks: What is done to their images, beside nothing at all; noise counts among them.
-        limit: Number of images of each split that are there afterwards, or all by default. They
-            are drawn in a fixed order, so that a larger limit adds to a smaller one's; only a last
-            shard that was not full is made again. A smaller one takes nothing away.
-        batch_size: Images that the network sees at once, positive.
-        shard_size: Images of one file, positive; a stop loses at most so many.
-        device: Where the network runs, as torch names it.
-        seed: Seed of what is random in the attacks.
-
-    Raises:
-        InvalidInputError: If a number is out of range, an attack names a network that it goes
-            through (which the job does itself), or the device cannot be used.
-    """
-
-    output: Path
-    splits: tuple[SplitName, ...]
-    attacks: tuple[AttackSpec, ...] = ()
-    limit: int | None = None
-    batch_size: int = 100
-    shard_size: int = 500
-    device: str = "cpu"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("limit", "batch_size", "shard_size"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InvalidInputError(f"{name} should be at least 1. Found {value}.", field=name)
-        if not self.splits:
-            raise InvalidInputError(
-                "Splits to extract should be named. Found none.", field="splits"
-            )
-        if named := [spec.label for spec in self.attacks if spec.through]:
-            raise InvalidInputError(
-                "Attacks to make should be named without the network that they go through. "
-                f"Found {named[0]}. Give that network's file instead (--attack-through).",
-                field="attacks",
-            )
-        usable_device(self.device)
+_ROUNDING = 1e-3
+"""Class logits that differ by less, absolutely or relatively, are those of the same image."""
 
 
 def extract(
@@ -100,7 +62,10 @@ def extract(
 
     Shards that are there already are checked and skipped. Each shard depends on nothing but its
     own images and the seed, so that a run that was stopped and continued writes the same bytes.
-    Memory does not grow with the number of images.
+    Memory does not grow with the number of images; it holds one shard and its copies.
+
+    Attacked images are not kept: copies that are added to a table later cost the attack once more,
+    and only if it gives the images again that the table is about are their copies put beside them.
 
     Args:
         network: The network, in any mode; it is left as it came, on the device of the options.
@@ -116,7 +81,8 @@ def extract(
     Raises:
         InvalidInputError: If there is a surrogate and no attack.
         DataError: If the network, the surrogate and the data set do not fit, an image cannot be
-            read, or a shard that is there was made from something else.
+            read, a shard that is there was made from something else, or its attacked images cannot
+            be made again for copies of them.
         StorageError: If a shard cannot be written; those before it are kept.
         AttackError: If an attack broke a property that it has to keep.
     """
@@ -131,25 +97,42 @@ def extract(
     sources = {name: ImageOrder.of(splits, name, options.limit) for name in options.splits}
     through = surrogate.digest if surrogate else None
     made_on = {label: through if spec else None for label, spec in specs.items()}
-    info = _plan(network, splits, options, sources, made_on)
+    info = planned_table(network, splits, options, sources, made_on)
     wanted = [part for part in info.parts if part.split in sources and part.attack in specs]
     strongest = strongest or StrongestOf()
     attacker = strongest if surrogate is None else surrogate.attacker(strongest)
     job = _Job(network, splits, options, info, attacker)
     todo = [
-        (part, name, rows)
+        shard
         for part in wanted
-        for name, rows in info.shards_of(part)
-        if rows.start < sources[part.split].asked
+        for shard in job.shards_of(part, sources[part.split])
+        if shard.rows.start < sources[part.split].asked
     ]
-    missing = [shard for shard in todo if not job.is_there(*shard, sources[shard[0].split])]
+    missing = [(shard, names) for shard in todo if (names := job.missing(shard))]
     info.write(options.output)
-    total = sum(len(rows) for _, _, rows in todo)
-    done = total - sum(len(rows) for _, _, rows in missing)
+    total = sum(len(shard.rows) for shard in todo)
+    done = total - sum(len(shard.rows) for shard, _ in missing)
     with Progress.shown("extract", total, done=done) as progress:
-        for part, name, rows in missing:
-            job.write(part, name, rows, sources[part.split], specs[part.attack], progress)
+        for shard, names in missing:
+            job.write(shard, names, specs[shard.part.attack], progress)
     return PathTable(options.output)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Shard:
+    """Some images of one part, and where their rows and those of each copy lie.
+
+    Args:
+        part: Which part.
+        source: The images of its split.
+        rows: Which of them.
+        files: File of the images themselves first, then of each copy, by its name.
+    """
+
+    part: Part
+    source: ImageOrder
+    rows: range
+    files: dict[str, Path]
 
 
 class _Job:
@@ -168,50 +151,81 @@ class _Job:
         self.options = options
         self.info = info
         self.attacker = attacker
+        self.copies = {name: parse_copy(name) for part in info.parts for name in part.copies}
 
-    def is_there(self, part: Part, name: str, rows: range, source: ImageOrder) -> bool:
-        """Whether a shard was written before; a shard of something else is refused.
+    def shards_of(self, part: Part, source: ImageOrder) -> Iterator[_Shard]:
+        """The shards of one part, each with its copies."""
+        names = (ORIGINAL, *part.copies)
+        for files in zip(*(self.info.shards_of(part, name) for name in names), strict=True):
+            paths = {
+                name: self.options.output / file
+                for name, (file, _) in zip(names, files, strict=True)
+            }
+            yield _Shard(part=part, source=source, rows=files[0][1], files=paths)
+
+    def missing(self, shard: _Shard) -> tuple[str, ...]:
+        """Which files of a shard have to be made: of all or of copies; empty where it is whole.
+
+        Copies go with the very bytes of the original's file: where that is made again, so are they.
+        """
+        there = [name for name in shard.files if self._is_there(shard, name)]
+        if ORIGINAL not in there:
+            return tuple(shard.files)
+        copies = [name for name in there if name != ORIGINAL]
+        digest = shard_digest(shard.files[ORIGINAL]) if copies else ""
+        fresh = [n for n in copies if read_shard_info(shard.files[n])["original"] == digest]
+        return tuple(name for name in shard.files if name not in {ORIGINAL, *fresh})
+
+    def _is_there(self, shard: _Shard, name: str) -> bool:
+        """Whether a file was written before; one of something else is refused.
 
         One that was the last of a smaller table holds fewer rows and has to be made again.
         """
-        path = self.options.output / name
+        path = shard.files[name]
         if not path.exists():
             return False
         found = read_shard_info(path)
         there = found.get("rows")
+        rows = shard.rows
         held = rows[:there] if isinstance(there, int) and there > 0 else rows
-        check_shard(path, found, self._facts(part, held, source))
+        copy = None if name == ORIGINAL else name
+        check_shard(path, found, {**self._facts(shard, held), "copy": copy})
         return held == rows
 
     def write(
-        self,
-        part: Part,
-        name: str,
-        rows: range,
-        source: ImageOrder,
-        spec: AttackSpec | None,
-        progress: Progress,
+        self, shard: _Shard, names: tuple[str, ...], spec: AttackSpec | None, progress: Progress
     ) -> None:
-        """Compute one shard, then write it."""
-        facts = self._facts(part, rows, source)
-        batches = []
+        """Compute the named files of one shard, then write them, the original's first."""
+        part, rows, path = shard.part, shard.rows, shard.files[ORIGINAL]
+        facts = self._facts(shard, rows)
+        batches: dict[str, list[pa.RecordBatch]] = {name: [] for name in names}
+        kept = None if ORIGINAL in names else read_shard(path, self.options.batch_size)
         for start in range(rows.start, rows.stop, self.options.batch_size):
-            chosen = source.order[start : min(start + self.options.batch_size, rows.stop)]
-            found = self._observe(source.images, chosen, spec, seed=_seed(facts, start))
-            batches.append(
-                batch_from_rows(
-                    found,
-                    split=part.split,
-                    attack=part.attack,
-                    epsilon=spec.epsilon if spec else None,
-                )
+            chosen = shard.source.order[start : min(start + self.options.batch_size, rows.stop)]
+            pixels, found = self._observe(
+                shard.source.images, chosen, spec, seed=_seed(facts, start)
             )
+            if kept is not None:
+                _check_same_images(path, found, rows_from_batch(next(kept), self.info.layout))
+            for name, of_name in batches.items():
+                of_name.append(
+                    batch_from_rows(
+                        found if name == ORIGINAL else self._copied(name, pixels, found),
+                        split=part.split,
+                        attack=part.attack,
+                        epsilon=spec.epsilon if spec else None,
+                        copy=name,
+                    )
+                )
             progress.advance(len(chosen), f"{part.split} {part.attack}")
-        write_shard(self.options.output / name, pa.Table.from_batches(batches), facts)
+        for name, of_name in batches.items():
+            more = {} if name == ORIGINAL else {"copy": name, "original": shard_digest(path)}
+            write_shard(shard.files[name], pa.Table.from_batches(of_name), {**facts, **more})
 
     def _observe(
         self, images: AnyImages, rows: NDArray[np.int64], spec: AttackSpec | None, *, seed: int
-    ) -> PathRows:
+    ) -> tuple[Tensor, PathRows]:
+        """Images as they come to the network, uint8 on the CPU, and what it does with them."""
         pixels = images.read(rows.tolist(), self.preprocessing)
         labels = torch.from_numpy(images.labels[rows])
         before: Tensor | None = None
@@ -222,15 +236,12 @@ class _Job:
             )
             pixels, before = attacked.images, attacked.original_prediction
             ways = tuple(attacked.ways[way] for way in attacked.way.tolist())
-        device = torch.device(self.options.device)
-        with attackable(self.network), torch.no_grad(), exact_32_bit(device):
-            output: DecoupledOutput = self.network(self.preprocessing(pixels.to(device)))
-        class_logits = output.class_logits.float().cpu()
+        class_logits, path = self._look(pixels)
         predictions = class_logits.argmax(dim=1)
         before = predictions if before is None else before
-        return PathRows(
+        return pixels, PathRows(
             image_ids=torch.from_numpy(images.ids[rows]),
-            path=output.path.cpu(),
+            path=path,
             class_logits=class_logits,
             labels=labels,
             original_predictions=before,
@@ -239,11 +250,30 @@ class _Job:
             ways=ways,
         )
 
-    def _facts(self, part: Part, rows: range, source: ImageOrder) -> dict[str, Any]:
+    def _copied(self, name: str, pixels: Tensor, original: PathRows) -> PathRows:
+        """Rows of one copy of images."""
+        # On the CPU whatever the device is: the same copies on every machine.
+        class_logits, path = self._look(self.copies[name](pixels))
+        return replace(
+            original,
+            path=path,
+            class_logits=class_logits,
+            predictions=class_logits.argmax(dim=1),
+        )
+
+    def _look(self, pixels: Tensor) -> tuple[Tensor, PathVectors]:
+        """Class logits and paths of uint8 images, on the CPU."""
+        device = torch.device(self.options.device)
+        with attackable(self.network), torch.no_grad(), exact_32_bit(device):
+            output: DecoupledOutput = self.network(self.preprocessing(pixels.to(device)))
+        return output.class_logits.float().cpu(), output.path.cpu()
+
+    def _facts(self, shard: _Shard, rows: range) -> dict[str, Any]:
         """What a shard is made from: two shards with the same facts hold the same rows."""
-        chosen = source.order[rows.start : rows.stop]
-        images = hashlib.sha256(source.images.ids[chosen].tobytes())
-        images.update(source.images.labels[chosen].tobytes())
+        part, images = shard.part, shard.source.images
+        chosen = shard.source.order[rows.start : rows.stop]
+        digest = hashlib.sha256(images.ids[chosen].tobytes())
+        digest.update(images.labels[chosen].tobytes())
         return {
             "schema_version": SCHEMA_VERSION,
             "network": self.info.network,
@@ -253,65 +283,27 @@ class _Job:
             "surrogate": part.surrogate,
             "ways": [] if part.attack == CLEAN else [way_name(way) for way in self.attacker.ways],
             "rows": len(rows),
-            "images": images.hexdigest(),
+            "images": digest.hexdigest(),
             "batch_size": self.options.batch_size,
             "seed": None if part.attack == CLEAN else self.options.seed,
         }
 
 
-def _plan(
-    network: DecoupledNetwork,
-    splits: Splits,
-    options: ExtractOptions,
-    sources: dict[SplitName, ImageOrder],
-    made_on: dict[str, str | None],
-) -> TableInfo:
-    """The table as it will be: what is in the folder already and what this run adds.
+def _check_same_images(path: Path, found: PathRows, kept: PathRows) -> None:
+    """Refuse to put copies beside images that they are no copies of.
 
-    The labels of this run come with the digest of the surrogate that their images are made on.
+    Attacks on another machine, or on a GPU, can end elsewhere. The images are not kept, but images
+    that the network sees alike to within rounding are alike for all that a table tells.
     """
-    _check_classes(network, splits, options)
-    added = {
-        (split, label): Part(split=split, attack=label, rows=source.asked, surrogate=digest)
-        for split, source in sources.items()
-        for label, digest in made_on.items()
-    }
-    info = TableInfo(
-        network=network_digest(network),
-        preprocessing=splits.preprocessing,
-        layout=network.layout,
-        class_names=splits.class_names,
-        shard_size=options.shard_size,
-        parts=tuple(added.values()),
+    same = torch.equal(found.predictions, kept.predictions) and torch.allclose(
+        found.class_logits, kept.class_logits, rtol=_ROUNDING, atol=_ROUNDING
     )
-    if not TableInfo.is_in(options.output):
-        return info
-    before = TableInfo.read(options.output)
-    before.check_same_source(info, options.output)
-    parts = {(part.split, part.attack): part for part in before.parts}
-    for key, part in added.items():
-        # A table never shrinks: its shards stay, and so does what it should hold.
-        if key not in parts or parts[key].rows < part.rows:
-            parts[key] = part
-        elif parts[key].rows > len(sources[part.split].order):
-            raise DataError(
-                f"{options.output} should be a table of this data set, which has "
-                f"{len(sources[part.split].order)} {part.split} images. Found a table of "
-                f"{parts[key].rows}. Give another output folder."
-            )
-    return replace(info, parts=tuple(parts.values()))
-
-
-def _check_classes(network: DecoupledNetwork, splits: Splits, options: ExtractOptions) -> None:
-    side = splits.preprocessing
-    blank = torch.zeros(1, 3, side.height, side.width, device=options.device)
-    with attackable(network), torch.no_grad():
-        output: DecoupledOutput = network(blank)
-    classes = output.class_logits.shape[1]
-    if classes != len(splits.class_names):
+    if not same:
         raise DataError(
-            f"The data set should have {classes} classes, as many as the network. "
-            f"Found {len(splits.class_names)}. Give the data set that the network was trained on."
+            f"{path} should be about the images that this run makes, to have copies of them beside "
+            "it. Found other paths: the attack ended elsewhere, as it can on another machine. "
+            "Delete that shard, which is then made again with its copies, or give another output "
+            "folder."
         )
 
 

@@ -15,10 +15,13 @@ from detector.paths import PathLayout
 from detector.preprocessing import Preprocessing
 from detector.storage import atomic_path
 
-__all__ = ["CLEAN", "SCHEMA_VERSION", "Part", "SplitName", "TableInfo"]
+__all__ = ["CLEAN", "ORIGINAL", "SCHEMA_VERSION", "Part", "SplitName", "TableInfo"]
 
 CLEAN = "clean"
 """Label of the part that nothing was done to."""
+
+ORIGINAL = "original"
+"""Which copy of an image a row is about: the image itself, clean or attacked."""
 
 SCHEMA_VERSION = 1
 _FILE = "table.json"
@@ -44,23 +47,33 @@ class Part:
             it is never taken for an attack on the network itself.
         rows: Number of images.
         surrogate: For a transfer attack the whole digest of that network's weights.
+        copies: Names of the copies of these images that the table has beside them, as ``flip``:
+            each as many rows as the images themselves, in shards of their own.
     """
 
     split: SplitName
     attack: str
     rows: int
     surrogate: str | None = None
+    copies: tuple[str, ...] = ()
 
     @property
     def stem(self) -> str:
         """How the files of this part begin."""
-        slug = "".join(c if c.isalnum() or c == "." else "-" for c in self.attack)
-        return f"{self.split}--{slug}"
+        return f"{self.split}--{_slug(self.attack)}"
 
     def to_json(self) -> dict[str, Any]:
         """The fields as plain JSON values."""
-        fields = {"split": self.split.value, "attack": self.attack, "rows": self.rows}
-        return fields if self.surrogate is None else {**fields, "surrogate": self.surrogate}
+        fields: dict[str, Any] = {
+            "split": self.split.value,
+            "attack": self.attack,
+            "rows": self.rows,
+        }
+        if self.surrogate is not None:
+            fields["surrogate"] = self.surrogate
+        if self.copies:
+            fields["copies"] = list(self.copies)
+        return fields
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Part:
@@ -70,6 +83,7 @@ class Part:
             attack=fields["attack"],
             rows=fields["rows"],
             surrogate=fields.get("surrogate"),
+            copies=tuple(fields.get("copies", ())),
         )
 
 
@@ -119,11 +133,17 @@ class TableInfo:
             parts=tuple(Part.from_json(part) for part in fields["parts"]),
         )
 
-    def shards_of(self, part: Part) -> Iterator[tuple[str, range]]:
-        """File name of each shard of a part, with the rows of the part that it holds."""
+    def shards_of(self, part: Part, copy: str = ORIGINAL) -> Iterator[tuple[str, range]]:
+        """File name of each shard of a part, with the rows of the part that it holds.
+
+        Args:
+            part: Which part.
+            copy: Name of the copy of its images, or the images themselves.
+        """
+        stem = part.stem if copy == ORIGINAL else f"{part.stem}--copy-{_slug(copy)}"
         for index, start in enumerate(range(0, part.rows, self.shard_size)):
             rows = range(start, min(start + self.shard_size, part.rows))
-            yield f"{part.stem}--{index:05d}.parquet", rows
+            yield f"{stem}--{index:05d}.parquet", rows
 
     def check_same_source(self, other: TableInfo, folder: Path) -> None:
         """Refuse to mix tables of two networks or data sets; their parts may differ.
@@ -180,3 +200,8 @@ class TableInfo:
             f"{path} should have schema version {SCHEMA_VERSION}. Found {version}. "
             "Extract the table again with this version of offpath."
         )
+
+
+def _slug(name: str) -> str:
+    """A name as part of a file's name."""
+    return "".join(c if c.isalnum() or c == "." else "-" for c in name)

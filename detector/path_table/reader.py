@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from detector.errors import DataError
-from detector.path_table.info import CLEAN, SCHEMA_VERSION, Part, SplitName, TableInfo
-from detector.path_table.rows import CalibrationRows, PathRows, rows_from_batch
-from detector.path_table.shards import check_shard, read_shard, read_shard_info
+from detector.path_table.info import (
+    CLEAN,
+    ORIGINAL,
+    SCHEMA_VERSION,
+    Part,
+    SplitName,
+    TableInfo,
+)
+from detector.path_table.rows import CalibrationRows, CopiedRows, PathRows, rows_from_batch
+from detector.path_table.shards import check_shard, read_shard, read_shard_info, shard_digest
 
 __all__ = ["PathTable"]
 
@@ -55,7 +62,7 @@ class PathTable:
     def batches(
         self, split: SplitName, attack: str = CLEAN, *, batch_size: int = 500
     ) -> Iterator[PathRows]:
-        """All rows of one part, in order, a few at a time.
+        """All images of one part, in order, a few at a time; none of their copies.
 
         Args:
             split: Which split.
@@ -66,16 +73,41 @@ class PathTable:
             DataError: If the part is not there, unfinished, damaged or not of this table.
         """
         part = self.part(split, attack)
-        shards = [(self.folder / name, rows) for name, rows in self.info.shards_of(part)]
-        missing = [path.name for path, _ in shards if not path.is_file()]
-        if missing:
-            raise DataError(
-                f"{self.folder} should hold {len(shards)} shards of {split} images, {attack}. "
-                f"Found {len(shards) - len(missing)}. Run the same `offpath extract` again; "
-                "it continues where it stopped."
-            )
-        for path, rows in shards:
+        for path, rows in self._shards(part, ORIGINAL):
             yield from self._read(path, part, len(rows), batch_size)
+
+    def with_copies(
+        self,
+        split: SplitName,
+        attack: str = CLEAN,
+        *,
+        copies: Sequence[str] | None = None,
+        batch_size: int = 500,
+    ) -> Iterator[CopiedRows]:
+        """All images of one part beside their copies, in order, a few at a time.
+
+        Args:
+            split: Which split.
+            attack: Label of the attack, or ``clean``.
+            copies: Names of the copies; by default all that the part has.
+            batch_size: Largest number of images of a batch.
+
+        Raises:
+            DataError: If part or copies are not there, unfinished, damaged, not of this table, or
+                copies of other images than those that it holds.
+        """
+        part = self.part(split, attack)
+        names = tuple(dict.fromkeys(part.copies if copies is None else copies))
+        unknown = [name for name in names if name not in part.copies]
+        if unknown:
+            raise DataError(
+                f"{self.folder} should hold copies {', '.join(unknown)} of {split} images, "
+                f"{attack}. Found {', '.join(part.copies) or 'none'}. "
+                f"Run `offpath extract` for them into the same folder (--copy {unknown[0]})."
+            )
+        files = zip(*(self._shards(part, name) for name in (ORIGINAL, *names)), strict=True)
+        for shards in files:
+            yield from self._side_by_side(part, names, shards, batch_size)
 
     def calibration(self) -> Iterator[CalibrationRows]:
         """The clean rows of the calibration split, a few at a time.
@@ -89,6 +121,8 @@ class PathTable:
     def digest(self) -> str:
         """SHA-256 that tells this table from others, as hex: of the names and bytes of its shards.
 
+        Copies do not count: a table is the same after some were added to it.
+
         Raises:
             DataError: If a shard cannot be read.
         """
@@ -97,7 +131,7 @@ class PathTable:
         for name in sorted(names):
             path = self.folder / name
             if path.is_file():  # a part that is planned but unfinished is none of calibrate's
-                digest.update(f"{name} {_digest(path)};".encode())
+                digest.update(f"{name} {shard_digest(path)};".encode())
         return digest.hexdigest()
 
     def read(self, split: SplitName, attack: str = CLEAN) -> PathRows:
@@ -108,7 +142,44 @@ class PathTable:
         """
         return PathRows.concatenate(list(self.batches(split, attack)))
 
-    def _read(self, path: Path, part: Part, rows: int, batch_size: int) -> Iterator[PathRows]:
+    def _shards(self, part: Part, copy: str) -> list[tuple[Path, range]]:
+        """All shards of a part, or of one copy of it; refused where one is missing."""
+        shards = [(self.folder / name, rows) for name, rows in self.info.shards_of(part, copy)]
+        there = sum(path.is_file() for path, _ in shards)
+        if there < len(shards):
+            what = "" if copy == ORIGINAL else f", copied by {copy}"
+            raise DataError(
+                f"{self.folder} should hold {len(shards)} shards of {part.split} images, "
+                f"{part.attack}{what}. Found {there}. Run the same `offpath extract` again; "
+                "it continues where it stopped."
+            )
+        return shards
+
+    def _side_by_side(
+        self,
+        part: Part,
+        names: tuple[str, ...],
+        shards: tuple[tuple[Path, range], ...],
+        batch_size: int,
+    ) -> Iterator[CopiedRows]:
+        """One shard of a part beside the same shard of each copy."""
+        (path, rows), *others = shards
+        digest = shard_digest(path) if names else None
+        readers = [self._read(path, part, len(rows), batch_size)]
+        for name, (copied, _) in zip(names, others, strict=True):
+            readers.append(self._read(copied, part, len(rows), batch_size, name, digest))
+        for original, *copies in zip(*readers, strict=True):
+            yield CopiedRows(original=original, copies=dict(zip(names, copies, strict=True)))
+
+    def _read(
+        self,
+        path: Path,
+        part: Part,
+        rows: int,
+        batch_size: int,
+        copy: str | None = None,
+        original: str | None = None,
+    ) -> Iterator[PathRows]:
         expected = {
             "schema_version": SCHEMA_VERSION,
             "network": self.info.network,
@@ -117,18 +188,9 @@ class PathTable:
             "attack": part.attack,
             "surrogate": part.surrogate,
             "rows": rows,
+            "copy": copy,
+            "original": original,
         }
         check_shard(path, read_shard_info(path), expected)
         for batch in read_shard(path, batch_size):
             yield rows_from_batch(batch, self.info.layout)
-
-
-def _digest(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(
-            f"{path} should be a readable shard. Found: {error.strerror or error}. "
-            "Delete it and run the same `offpath extract` again."
-        ) from error

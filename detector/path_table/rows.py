@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NewType
 
@@ -11,17 +12,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from detector.path_table.info import ORIGINAL
 from detector.paths import PathLayout, PathVectors
 
-__all__ = ["ORIGINAL", "CalibrationRows", "PathRows", "batch_from_rows", "rows_from_batch"]
-
-ORIGINAL = "original"
-"""Which copy of an image a row is about: the image itself."""
+__all__ = ["CalibrationRows", "CopiedRows", "PathRows", "batch_from_rows", "rows_from_batch"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PathRows:
     """What the network did with some images of one split under one attack.
+
+    Rows of a copy tell what the network did with the copy: its path, class logits and prediction.
+    Everything else they tell about the image that was copied.
 
     Args:
         image_ids: Index of each image within its source, int64 of shape (B,).
@@ -67,12 +69,28 @@ class PathRows:
         )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CopiedRows:
+    """The same images as they are and as copies, row beside row.
+
+    Args:
+        original: The images, clean or attacked.
+        copies: By the copy's name the same images copied, in the order of the names asked for.
+    """
+
+    original: PathRows
+    copies: Mapping[str, PathRows]
+
+    def __len__(self) -> int:
+        return len(self.original)
+
+
 CalibrationRows = NewType("CalibrationRows", PathRows)
 """Clean rows of the calibration split: the false-alarm promise takes no others."""
 
 
 def batch_from_rows(
-    rows: PathRows, *, split: str, attack: str, epsilon: float | None
+    rows: PathRows, *, split: str, attack: str, epsilon: float | None, copy: str = ORIGINAL
 ) -> pa.RecordBatch:
     """Rows as they are kept in Parquet.
 
@@ -81,12 +99,13 @@ def batch_from_rows(
         split: Which split they come from.
         attack: Label of the attack, or ``clean``.
         epsilon: Its radius in [0, 1] pixel scale; None where it has none.
+        copy: Name of the copy of the images that the rows are about, or the images themselves.
     """
     count = len(rows)
     columns = {
         "image_id": pa.array(rows.image_ids.numpy()),
         "split": pa.array([split] * count),
-        "copy": pa.array([ORIGINAL] * count),
+        "copy": pa.array([copy] * count),
         "attack": pa.array([attack] * count),
         "epsilon": pa.array([epsilon] * count, type=pa.float64()),
         "label": pa.array(rows.labels.to(torch.int32).numpy()),

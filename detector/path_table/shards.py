@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 from detector.errors import DataError
 from detector.storage import atomic_path
 
-__all__ = ["check_shard", "read_shard", "read_shard_info", "write_shard"]
+__all__ = ["check_shard", "read_shard", "read_shard_info", "shard_digest", "write_shard"]
 
 _METADATA = b"offpath"
 
@@ -80,6 +81,22 @@ def read_shard(path: Path, batch_size: int) -> Iterator[pa.RecordBatch]:
             yield from file.iter_batches(batch_size)
     except (OSError, pa.ArrowException) as error:
         raise _damaged(path, error) from error
+
+
+def shard_digest(path: Path) -> str:
+    """SHA-256 of a shard's bytes, as hex.
+
+    Raises:
+        DataError: If it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(
+            f"{path} should be a readable shard. Found: {error.strerror or error}. "
+            "Delete it and run the same `offpath extract` again."
+        ) from error
 
 
 def _short(value: Any) -> str:

@@ -17,6 +17,7 @@ import torch
 import typer
 
 from detector.conformal import Guarantee
+from detector.copies import CopyName, Direction
 from detector.decoupling import Backbone
 from detector.decoupling.recipes import Preset
 from detector.path_table import SplitName
@@ -80,6 +81,8 @@ def test_no_word_of_a_help_is_lost_as_markup(
         ("train", Preset),
         ("train", Backbone),
         ("extract", SplitName),
+        ("extract", CopyName),
+        ("extract", Direction),
         ("calibrate", ClassifierName),
         ("calibrate", Guarantee),
     ],
@@ -268,7 +271,7 @@ def test_a_missing_extra_is_named(
 
     monkeypatch.setattr(cli, "app", missing)
     assert cli.run(["serve"]) == 2
-    assert f"offpath[{extra}]" in one_sentence(capsys)
+    assert f"pip install '.[{extra}]'" in one_sentence(capsys)
 
 
 def test_help_does_not_wait_for_torch_and_serving_never_loads_the_attacks() -> None:

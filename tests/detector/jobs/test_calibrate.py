@@ -28,6 +28,8 @@ from detector.path_table import (
     SplitName,
     TableInfo,
     batch_from_rows,
+    read_shard_info,
+    shard_digest,
     write_shard,
 )
 from detector.pipeline import Pipeline
@@ -307,3 +309,31 @@ def test_weights_balance_clean_noise_and_each_attack():
     sums = torch.stack([rows.weights[rows.of(part)].sum() for part in range(4)])
     torch.testing.assert_close(sums / sums.sum(), torch.full((4,), 0.25, dtype=torch.float64))
     assert float(rows.weights.mean()) == pytest.approx(1)
+
+
+def test_copies_in_the_table_change_nothing_in_the_bundle(options, make_paths):
+    """They are stranger than any attack: one of them taken for an original would show."""
+    without = calibrate(options)
+    folder, info = options.table, TableInfo.read(options.table)
+    with_copies = dataclasses.replace(
+        info, parts=tuple(dataclasses.replace(part, copies=("flip",)) for part in info.parts)
+    )
+    with_copies.write(folder)
+    for part in with_copies.parts:
+        ((original, _),) = info.shards_of(part)
+        ((name, _),) = with_copies.shards_of(part, "flip")
+        rows = PathTable(folder).read(part.split, part.attack)
+        path = make_paths(rows.labels, info.layout, seed=5, strangeness=9.0)
+        strange = dataclasses.replace(rows, path=path, class_logits=-rows.class_logits)
+        batch = batch_from_rows(
+            strange, split=part.split, attack=part.attack, epsilon=None, copy="flip"
+        )
+        facts = read_shard_info(folder / original)
+        facts |= {"copy": "flip", "original": shard_digest(folder / original)}
+        write_shard(folder / name, pa.Table.from_batches([batch]), facts)
+    assert len(list(PathTable(folder).with_copies(SplitName.FIT))) == 1
+    result = calibrate(dataclasses.replace(options, output=options.output.parent / "second"))
+    found, expected = (each.manifest.provenance["calibration"] for each in (result, without))
+    assert {**found, "created": ""} == {**expected, "created": ""}
+    for path in without.bundle.glob("*.safetensors"):
+        assert (result.bundle / path.name).read_bytes() == path.read_bytes()

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from detector.attacks import AttackSpec
+from detector.copies import Flip
 from detector.data import ArraySource, load_splits
 from detector.jobs.extract import extract
 from detector.path_table import PathTable, SplitName
@@ -200,7 +201,7 @@ def test_memory_does_not_grow_with_the_number_of_images(
     try:
         for limit in (20, 50):
             peaks.append(0)
-            changes = {"limit": limit, "shard_size": 10, "attacks": (NOISE,)}
+            changes = {"limit": limit, "shard_size": 10, "attacks": (NOISE,), "copies": (Flip(),)}
             extract(tiny_network, tiny_splits, options(tmp_path / str(limit), **changes))
     finally:
         gc.unfreeze()
