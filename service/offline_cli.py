@@ -95,6 +95,14 @@ def train(
         int | None,
         typer.Option(min=1, help="Epochs of the decoupled network. Default: the recipe's."),
     ] = None,
+    settled_epochs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Epochs at the end with the gates of evaluation, for recipes that have some. "
+            "Default: the recipe's.",
+        ),
+    ] = None,
     weights: Annotated[
         str | None,
         typer.Option(
@@ -129,7 +137,9 @@ def train(
     from detector.jobs.train import train as run
 
     recipe = recipe_of(_choice(Preset, preset, "preset")).shortened(
-        plain_epochs=plain_epochs, decoupled_epochs=decoupled_epochs
+        plain_epochs=plain_epochs,
+        decoupled_epochs=decoupled_epochs,
+        settled_epochs=settled_epochs,
     )
     if backbone is not None:
         recipe = recipe.with_backbone(_choice(Backbone, backbone, "backbone"))

@@ -161,12 +161,17 @@ class GateNoise:
 
     @staticmethod
     def draw(
-        images: int, gates: int, *, std: float = 1.0, generator: torch.Generator | None = None
+        images: int,
+        gates: int,
+        *,
+        std: float = 1.0,
+        hard_share: float = 0.5,
+        generator: torch.Generator | None = None,
     ) -> GateNoise:
-        """Gaussian noise for all gates, and a random half of the images as the hard ones."""
+        """Gaussian noise for all gates, and a random share of the images as the hard ones."""
         noise = torch.randn(images, gates, generator=generator) * std
         order = torch.randperm(images, generator=generator)
-        return GateNoise(noise=noise, hard=(order < images // 2).unsqueeze(1))
+        return GateNoise(noise=noise, hard=(order < int(images * hard_share)).unsqueeze(1))
 
     def to(self, device: torch.device) -> GateNoise:
         """The same noise on another device."""

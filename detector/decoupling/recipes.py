@@ -80,6 +80,8 @@ class Phase:
             gentle for networks that are thin or trained briefly.
         noise_fall: Share of the phase, to its end, over which the noise falls to nothing, so that
             the last epochs train the network as it is evaluated.
+        hard_share: Share of the images whose gates are binarised in training, in [0, 1]; half of
+            them in the paper's gates, all of them as the network is evaluated.
         small_share: Share of the phase, from its start, that sees images at three quarters of
             their side: such epochs cost about half and teach the coarse part as well.
     """
@@ -93,6 +95,7 @@ class Phase:
     noise: float = 1.0
     noise_ramp: float = 0.0
     noise_fall: float = 0.0
+    hard_share: float = 0.5
     small_share: float = 0.0
 
 
@@ -105,6 +108,8 @@ class Recipe:
         batch_size: Images a step.
         plain: Training of the plain network that the decoupled one starts from.
         decoupled: Joint training of all weights, gates included.
+        settled: More of it at the end, for a network that shall be used to the gates of
+            evaluation; None for none.
         weights: How much each term of the loss counts.
         alignment: Direction of the divergence between a layer's output and its gates.
         crop: How training images are cropped.
@@ -117,14 +122,23 @@ class Recipe:
     weights: LossWeights
     alignment: Alignment
     crop: Crop
+    settled: Phase | None = None
 
-    def shortened(self, *, plain_epochs: int | None, decoupled_epochs: int | None) -> Recipe:
+    def shortened(
+        self,
+        *,
+        plain_epochs: int | None = None,
+        decoupled_epochs: int | None = None,
+        settled_epochs: int | None = None,
+    ) -> Recipe:
         """The same recipe with other numbers of epochs, where they are given."""
         recipe = self
         if plain_epochs is not None:
             recipe = replace(recipe, plain=replace(recipe.plain, epochs=plain_epochs))
         if decoupled_epochs is not None:
             recipe = replace(recipe, decoupled=replace(recipe.decoupled, epochs=decoupled_epochs))
+        if settled_epochs is not None and recipe.settled is not None:
+            recipe = replace(recipe, settled=replace(recipe.settled, epochs=settled_epochs))
         return recipe
 
     def from_trained(self) -> Recipe:
@@ -208,6 +222,16 @@ def _short_resnet20() -> Recipe:
         weights=LossWeights(alignment=1.0, information=0.02, sparsity=2e-3, open_share=0.75),
         alignment=OutputToGates(),
         crop=Crop.PAD_4,
+        settled=Phase(
+            epochs=4,
+            learning_rate=0.015,
+            schedule=Cosine(warmup=0.05),
+            weight_decay=5e-4,
+            nesterov=True,
+            average_decay=0.998,
+            noise=0.0,
+            hard_share=1.0,
+        ),
     )
 
 

@@ -40,7 +40,9 @@ class Objective(nn.Module, ABC):
         """The loss of one batch."""
 
     @abstractmethod
-    def noise(self, images: int, std: float, generator: torch.Generator) -> GateNoise | None:
+    def noise(
+        self, images: int, std: float, hard_share: float, generator: torch.Generator
+    ) -> GateNoise | None:
         """The random part of one step, drawn outside of the network."""
 
 
@@ -56,7 +58,9 @@ class PlainObjective(Objective):
         return StepLoss(functional.cross_entropy(self.network(images).float(), targets), {})
 
     @override
-    def noise(self, images: int, std: float, generator: torch.Generator) -> GateNoise | None:
+    def noise(
+        self, images: int, std: float, hard_share: float, generator: torch.Generator
+    ) -> GateNoise | None:
         return None
 
 
@@ -80,5 +84,13 @@ class DecoupledObjective(Objective):
         return StepLoss(found.total, terms)
 
     @override
-    def noise(self, images: int, std: float, generator: torch.Generator) -> GateNoise | None:
-        return GateNoise.draw(images, self.network.layout.gates, std=std, generator=generator)
+    def noise(
+        self, images: int, std: float, hard_share: float, generator: torch.Generator
+    ) -> GateNoise | None:
+        return GateNoise.draw(
+            images,
+            self.network.layout.gates,
+            std=std,
+            hard_share=hard_share,
+            generator=generator,
+        )

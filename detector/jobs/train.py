@@ -151,12 +151,14 @@ class _Run:
             network.layout, self._classes, weights=recipe.weights, alignment=recipe.alignment
         )
         objective = DecoupledObjective(network, loss)
-        finished = self._phase("decoupled", 1).run(
-            objective, self._report_decoupled, at_start=partial(self.log.go_back, "decoupled")
-        )
-        if finished:
-            self._save(file, network)
-        return finished
+        phases = ["decoupled"] if recipe.settled is None else ["decoupled", "settled"]
+        for number, phase in enumerate(phases, start=1):
+            report = partial(self._report_decoupled, phase)
+            at_start = partial(self.log.go_back, phase)
+            if not self._phase(phase, number).run(objective, report, at_start=at_start):
+                return False
+        self._save(file, network)
+        return True
 
     def _phase(self, name: str, number: int) -> PhaseRun:
         options, recipe = self._options, self._recipe
@@ -184,8 +186,10 @@ class _Run:
     def _fingerprint(self, phase: str) -> str:
         recipe = self._recipe
         facts = [recipe.backbone, recipe.batch_size, recipe.crop, repr(recipe.plain)]
-        if phase == "decoupled":
+        if phase != "plain":
             facts += [repr(recipe.decoupled), repr(recipe.weights), type(recipe.alignment).__name__]
+        if phase == "settled":
+            facts.append(repr(recipe.settled))
         facts += [str(self._options.seed), str(self._accelerator.num_processes)]
         facts += [str(self._further)]
         digest = hashlib.sha256(json.dumps(facts).encode())
@@ -198,14 +202,16 @@ class _Run:
         accuracy = _accuracy(objective.network, self._fit_batches())
         self.log.add("plain", epoch, {"accuracy": accuracy, **losses}, [])
 
-    def _report_decoupled(self, epoch: int, objective: Objective, losses: dict[str, float]) -> None:
+    def _report_decoupled(
+        self, phase: str, epoch: int, objective: Objective, losses: dict[str, float]
+    ) -> None:
         if not isinstance(objective, DecoupledObjective):
             raise TypeError(f"objective should be a DecoupledObjective. Found {type(objective)}.")
         found = gate_statistics(objective.network, objective.loss, self._fit_batches())
         layers = [asdict(layer) for layer in found.layers]
         shares = sum(layer.open_share for layer in found.layers) / len(layers)
         values = {"accuracy": found.accuracy, "open_share": shares, **losses}
-        self.log.add("decoupled", epoch, values, layers)
+        self.log.add(phase, epoch, values, layers)
 
     def _fit_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         return _batches(self._splits.fit, self._splits.preprocessing, self._accelerator.device)

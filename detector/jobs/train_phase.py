@@ -176,7 +176,8 @@ class PhaseRun:
         strength = min(1.0, progress / ramp) if ramp else 1.0
         strength = min(strength, (1 - progress) / fall) if fall else strength
         std = self.phase.noise * strength
-        noise = state.objective.noise(images, std, self._generator(state, 2))
+        generator = self._generator(state, 2)
+        noise = state.objective.noise(images, std, self.phase.hard_share, generator)
         return noise if noise is None else noise.to(self.accelerator.device)
 
     def _generator(self, state: _PhaseState, purpose: int) -> torch.Generator:

@@ -108,6 +108,7 @@ def test_half_of_the_images_are_hard(images):
     hard = GateNoise.draw(images, 3, generator=torch.Generator().manual_seed(1)).hard
     assert hard.shape == (images, 1)
     assert int(hard.sum()) == images // 2
+    assert GateNoise.draw(images, 3, hard_share=1.0).hard.all()
 
 
 def test_gate_noise_is_standard_normal_and_scales_with_its_strength():

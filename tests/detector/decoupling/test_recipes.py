@@ -68,6 +68,14 @@ def test_a_recipe_is_shortened_only_where_it_is_asked_to(preset):
     assert (short.plain, short.decoupled.epochs) == (recipe.plain, 3)
 
 
+def test_only_a_phase_that_a_recipe_has_is_shortened():
+    ours, published = recipe_of(Preset.RESNET20_CIFAR10), recipe_of(Preset.RESNET56_CIFAR10)
+    short = ours.shortened(settled_epochs=1)
+    assert (short.settled.epochs, short.decoupled) == (1, ours.decoupled)
+    assert published.settled is None
+    assert published.shortened(settled_epochs=1) == published
+
+
 def test_steps_divide_the_rate_by_ten_at_each_milestone():
     schedule = Steps(milestones=(0.5, 0.75))
     assert [schedule(progress) for progress in (0, 0.499, 0.5, 0.75)] == pytest.approx(

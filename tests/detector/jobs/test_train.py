@@ -22,7 +22,13 @@ from detector.jobs.train_phase import PhaseRun
 from detector.preprocessing import Preprocessing
 
 RECIPE = replace(
-    recipe_of(Preset.RESNET20_CIFAR10).shortened(plain_epochs=1, decoupled_epochs=2), batch_size=16
+    recipe_of(Preset.RESNET20_CIFAR10).shortened(plain_epochs=1, decoupled_epochs=2),
+    batch_size=16,
+    settled=None,
+)
+SETTLED = replace(
+    RECIPE.shortened(plain_epochs=None, decoupled_epochs=1),
+    settled=recipe_of(Preset.RESNET20_CIFAR10).shortened(settled_epochs=1).settled,
 )
 STEPS = 6  # two batches an epoch
 LAYERS = [f"layer{stage}.0.conv{index}" for stage in (1, 2, 3) for index in (1, 2)]
@@ -271,6 +277,44 @@ def test_tensorboard_shows_the_same(straight):
     last = log(straight.network.parent)[-1]
     found = events.Scalars("decoupled/accuracy")[-1]
     assert (found.step, found.value) == (2, pytest.approx(last["accuracy"]))
+
+
+# ---- a phase that settles the network
+
+
+def test_a_network_that_settles_is_trained_with_all_gates_hard_at_the_end(
+    tmp_path, splits, monkeypatch
+):
+    forward, hard = DecoupledObjective.forward, []
+
+    def observed(self, images, targets, noise):
+        hard.append(noise.hard.float().mean().item())
+        return forward(self, images, targets, noise)
+
+    monkeypatch.setattr(DecoupledObjective, "forward", observed)
+    result = train(splits, SETTLED, TrainingOptions(output=tmp_path))
+    assert result.finished
+    assert hard == [0.5, 0.5, 1.0, 1.0]
+    assert [row["phase"] for row in log(tmp_path)] == ["plain", "decoupled", "settled"]
+
+
+@pytest.mark.parametrize("steps", [1, 5])
+def test_a_network_that_settles_ends_in_the_same_weights_wherever_it_was_stopped(
+    tmp_path, splits, steps
+):
+    through = train(splits, SETTLED, TrainingOptions(output=tmp_path / "through"))
+    options = TrainingOptions(output=tmp_path / "stopped", stop_after_steps=steps)
+    while not (result := train(splits, SETTLED, options)).finished:
+        assert not result.network.exists()
+    assert same_weights(result.network, through.network)
+
+
+def test_a_finished_network_can_still_settle(tmp_path, splits):
+    before = replace(SETTLED, settled=None)
+    first = train(splits, before, TrainingOptions(output=tmp_path))
+    kept = first.network.read_bytes()
+    assert train(splits, SETTLED, TrainingOptions(output=tmp_path)).finished
+    assert first.network.read_bytes() != kept
 
 
 # ---- given weights

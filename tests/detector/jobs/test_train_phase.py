@@ -43,7 +43,7 @@ class Slope(Objective):
         self.sides.append(images.shape[2])
         return StepLoss(self.weight + 0 * images.sum(), {"half": self.weight.detach() / 2})
 
-    def noise(self, images, std, generator):
+    def noise(self, images, std, hard_share, generator):
         self.strengths.append(std)
 
 

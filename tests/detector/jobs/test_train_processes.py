@@ -35,7 +35,9 @@ splits = Splits.divide(
     ),
 )
 recipe = replace(
-    recipe_of(Preset.RESNET20_CIFAR10).shortened(plain_epochs=1, decoupled_epochs=1), batch_size=16
+    recipe_of(Preset.RESNET20_CIFAR10).shortened(plain_epochs=1, decoupled_epochs=1),
+    batch_size=16,
+    settled=None,
 )
 for folder, *stops in (argument.split(":") for argument in sys.argv[1:]):
     for stop in stops:
