@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -13,6 +14,7 @@ from detector.errors import InvalidInputError
 from detector.images import ImageLimits
 from detector.preprocessing import Preprocessing
 from service.codec import RawImage, SentImage
+from service.devices import usable_cores
 from service.errors import Violation
 
 __all__ = ["Decoder"]
@@ -23,6 +25,8 @@ _HANDFUL = 8
 _HANDFUL_BYTES = 65_536
 """Most bytes of a handful of more than one, so that no small image waits for large neighbours."""
 
+_MOST_THREADS = 2
+"""Unless asked for more: decoding should not take the cores from the network."""
 
 _Decoded = Tensor | Violation | Exception
 _Future = asyncio.Future[Tensor | Violation]
@@ -37,7 +41,7 @@ class Decoder:
     Args:
         preprocessing: The size that images are brought to.
         limits: Which image sizes are taken.
-        threads: Number of threads, at least 1.
+        threads: Number of threads; 0 for one on each core that this process may use, at most two.
     """
 
     def __init__(
@@ -49,10 +53,16 @@ class Decoder:
     ) -> None:
         self._preprocessing = preprocessing
         self._limits = limits
-        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="offpath-decode")
-        self._threads = threads
+        self._threads = threads or min(_MOST_THREADS, usable_cores())
+        self._executor = ThreadPoolExecutor(self._threads, thread_name_prefix="offpath-decode")
         self._waiting: OrderedDict[_Future, SentImage] = OrderedDict()
         self._working = 0
+
+    async def all_pixels(self, images: Sequence[SentImage]) -> list[Tensor | Violation]:
+        """What `pixels` gives for each image."""
+        if len(images) == 1:  # most calls; gather would cost more than a small image
+            return [await self.pixels(images[0])]
+        return await asyncio.gather(*(self.pixels(image) for image in images))
 
     async def pixels(self, image: SentImage) -> Tensor | Violation:
         """One image at the network's input size, uint8 of shape (3, h, w), or what is wrong."""
@@ -61,7 +71,8 @@ class Decoder:
             return self._fitted(image)  # a copy of a few kilobytes: a thread would cost more
         future: _Future = asyncio.get_running_loop().create_future()
         self._waiting[future] = image
-        self._start()
+        # Not at once: calls that arrived together then go to a thread together.
+        asyncio.get_running_loop().call_soon(self._start)
         try:
             return await future
         finally:

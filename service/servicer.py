@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import Any
 
@@ -101,7 +100,7 @@ class DetectionServicer(pb_grpc.DetectionServiceServicer):
     async def _decode(self, images: tuple[SentImage, ...]) -> list[Tensor]:
         """All images at the network's input size, or every field at fault at once."""
         started = time.perf_counter()
-        results = await asyncio.gather(*(self._decoder.pixels(image) for image in images))
+        results = await self._decoder.all_pixels(images)
         self._metrics.decode_seconds.observe(time.perf_counter() - started)
         violations = tuple(result for result in results if isinstance(result, Violation))
         if violations:

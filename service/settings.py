@@ -78,8 +78,9 @@ class Settings(BaseSettings):
     """Largest height times width of one image. 16.8 million: photos of current phones as they are
     shared; decoded 50 MB."""
 
-    decode_threads: Count = 2
-    """Threads that decode images. Two: decoding should not take the cores from the network."""
+    decode_threads: Annotated[int, Field(ge=0)] = 0
+    """Threads that decode images; 0 for one on each core that the process may use, at most two:
+    decoding should not take the cores from the network."""
 
     drain_delay_s: Seconds = 5.0
     """How long the server still takes calls after SIGTERM, seconds, while it reports NOT_SERVING.
