@@ -17,12 +17,28 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from detector.bundle.golden import check_golden, make_golden
-from detector.bundle.manifest import MANIFEST, BundleManifest
+from detector.bundle.manifest import MANIFEST, BundleManifest, LevelInfo
 from detector.conformal import ConformalTable
 from detector.devices import usable_device
-from detector.errors import BundleError, BundleMissingError, BundleTamperedError, StorageError
-from detector.pipeline import Pipeline
-from detector.scoring import Suspicion
+from detector.errors import (
+    BundleError,
+    BundleMissingError,
+    BundleTamperedError,
+    InvalidInputError,
+    StorageError,
+)
+from detector.pipeline import Level, Pipeline
+from detector.scoring import (
+    Fusion,
+    FusionName,
+    LearntFusion,
+    OneClassFusion,
+    PathScores,
+    Statistics,
+    Suspicion,
+    TreeEnsemble,
+    one_class_witnesses,
+)
 from detector.weights import NetworkInfo, build_network, save_weights
 
 __all__ = ["DEFAULT_BUNDLE", "MODEL_CARD", "Bundle", "load_bundle", "save_bundle"]
@@ -37,8 +53,10 @@ _NETWORK = "network.safetensors"
 _DETECTOR = "detector.safetensors"
 _GOLDEN = "golden.safetensors"
 _FILES = (_NETWORK, _DETECTOR, _GOLDEN)
-_CONFORMAL = ("conformal.scores", "conformal.predicted")
-_SUSPICION = "suspicion."
+_PREDICTED = "predicted"
+_PATH_SCORES = "path_scores."
+_CALIBRATION = "calibration_scores"
+_FUSION = "fusion."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,7 +148,7 @@ def load_bundle(path: Path | None = None, *, device: torch.device | str = "cpu")
 def _as_described(folder: Path) -> Iterator[None]:
     try:
         yield
-    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+    except (KeyError, RuntimeError, TypeError, ValueError, InvalidInputError) as error:
         raise BundleTamperedError(
             f"{folder} should hold a network and a detector as its manifest describes them. "
             f"Found others: {error}. Calibrate the bundle again."
@@ -153,11 +171,7 @@ def _write(
     folder: Path, pipeline: Pipeline, info: NetworkInfo, provenance: dict[str, Any]
 ) -> BundleManifest:
     save_weights(folder / _NETWORK, pipeline.network, info)
-    state = pipeline.suspicion.state_dict()
-    detector = {f"{_SUSPICION}{name}": tensor for name, tensor in state.items()}
-    table = pipeline.conformal
-    detector.update(zip(_CONFORMAL, (table.scores, table.predicted), strict=True))
-    for name, tensors in ((_DETECTOR, detector), (_GOLDEN, make_golden(pipeline))):
+    for name, tensors in ((_DETECTOR, _detector(pipeline)), (_GOLDEN, make_golden(pipeline))):
         kept = {key: tensor.cpu().contiguous() for key, tensor in tensors.items()}
         (folder / name).write_bytes(save(kept))
     manifest = BundleManifest.sealed(
@@ -166,14 +180,46 @@ def _write(
         class_names=pipeline.class_names,
         preprocessing=pipeline.preprocessing,
         layout=pipeline.layout,
+        levels=tuple(_level_info(level) for level in pipeline.levels.values()),
         alpha=pipeline.alpha,
-        promise=table.promise,
+        promise=pipeline.conformal.promise,
         calibration_counts=pipeline.calibration_counts,
         provenance={"training": info.provenance, "calibration": provenance},
         files={name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in _FILES},
     )
     manifest.write(folder)
     return manifest
+
+
+def _detector(pipeline: Pipeline) -> dict[str, Tensor]:
+    """Everything that was fitted, but the network. The scores of the path serve all levels."""
+    levels = list(pipeline.levels.values())
+    shared = levels[0].suspicion.statistics.path_scores
+    tensors = _prefixed(_PATH_SCORES, shared.state_dict())
+    tensors[_PREDICTED] = pipeline.conformal.predicted
+    for level in levels:
+        tensors[f"{level.name}.{_CALIBRATION}"] = level.conformal.scores
+        tensors |= _prefixed(f"{level.name}.{_FUSION}", level.suspicion.fusion.state_dict())
+    return tensors
+
+
+def _level_info(level: Level) -> LevelInfo:
+    learnt = isinstance(level.suspicion.fusion, LearntFusion)
+    fusion = FusionName.LEARNT if learnt else FusionName.ONE_CLASS
+    return LevelInfo(name=level.name, copies=level.copies, fusion=fusion)
+
+
+def _prefixed(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}{name}": tensor for name, tensor in state.items()}
+
+
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What `_prefixed` was given."""
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
 
 
 def _read(path: Path, digest: str | None) -> dict[str, Tensor]:
@@ -208,20 +254,41 @@ def _assemble(manifest: BundleManifest, tensors: dict[str, dict[str, Tensor]]) -
     network = build_network(info)
     network.load_state_dict(tensors[_NETWORK])
     detector = tensors[_DETECTOR]
-    state = {
-        name.removeprefix(_SUSPICION): tensor
-        for name, tensor in detector.items()
-        if name.startswith(_SUSPICION)
-    }
-    scores, predicted = (detector[name] for name in _CONFORMAL)
+    scores = PathScores.from_state(manifest.layout, classes, _below(_PATH_SCORES, detector))
     return Pipeline(
         network=network,
-        suspicion=Suspicion.from_state(manifest.layout, classes, state),
-        conformal=ConformalTable(scores, predicted, classes, promise=manifest.promise),
+        levels=[_level(info, scores, detector, manifest) for info in manifest.levels],
         preprocessing=manifest.preprocessing,
         class_names=manifest.class_names,
         alpha=manifest.alpha,
     )
+
+
+def _level(
+    info: LevelInfo, scores: PathScores, tensors: dict[str, Tensor], manifest: BundleManifest
+) -> Level:
+    statistics = Statistics(scores, info.copies)
+    state = _below(f"{info.name}.{_FUSION}", tensors)
+    return Level(
+        name=info.name,
+        suspicion=Suspicion(statistics, _fusion(info, statistics, state)),
+        conformal=ConformalTable(
+            tensors[f"{info.name}.{_CALIBRATION}"],
+            tensors[_PREDICTED],
+            len(manifest.class_names),
+            promise=manifest.promise,
+        ),
+    )
+
+
+def _fusion(info: LevelInfo, statistics: Statistics, state: dict[str, Tensor]) -> Fusion:
+    match info.fusion:
+        case FusionName.ONE_CLASS:
+            fusion = OneClassFusion(statistics.names, one_class_witnesses(info.copies))
+            fusion.load_state_dict(state)
+            return fusion
+        case FusionName.LEARNT:
+            return LearntFusion(len(statistics.names), TreeEnsemble(**_below("trees.", state)))
 
 
 def _check_replaceable(folder: Path) -> None:

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from detector.errors import BundleError
-from detector.pipeline import Findings, Pipeline
+from detector.pipeline import Findings, LevelName, Pipeline
 
 __all__ = ["check_golden", "make_golden"]
 
@@ -34,12 +34,13 @@ def make_golden(pipeline: Pipeline) -> dict[str, Tensor]:
     images = (smooth * 255).round().to(torch.uint8)
     found = pipeline.analyse(images)
     rows = found.path.logits.abs().amin(dim=1).topk(_KEPT).indices
+    kept = images[rows].contiguous()
     return {
-        "images": images[rows].contiguous(),
+        "images": kept,
         "bits": found.path.bits[rows],
         "gate_logits": found.path.logits[rows],
         "class_logits": found.class_logits[rows],
-        "scores": found.scores[rows],
+        **{_scores(level): pipeline.analyse(kept, level).scores for level in pipeline.levels},
     }
 
 
@@ -60,7 +61,15 @@ def check_golden(pipeline: Pipeline, golden: dict[str, Tensor]) -> None:
         for name, agrees in (
             ("gates", _same_bits(found, golden)),
             ("class logits", _close(found.class_logits, golden["class_logits"])),
-            ("scores", _close(found.scores, golden["scores"])),
+            *(
+                (
+                    f"{level} scores",
+                    _close(
+                        pipeline.analyse(golden["images"], level).scores, golden[_scores(level)]
+                    ),
+                )
+                for level in pipeline.levels
+            ),
         )
         if not agrees
     ]
@@ -70,6 +79,10 @@ def check_golden(pipeline: Pipeline, golden: dict[str, Tensor]) -> None:
             f"Found other {', '.join(wrong)} on {pipeline.device}. Turn off reduced precision and "
             "autocast, or calibrate the bundle on this kind of machine."
         )
+
+
+def _scores(level: LevelName) -> str:
+    return f"{level}.scores"
 
 
 def _same_bits(found: Findings, golden: dict[str, Tensor]) -> bool:

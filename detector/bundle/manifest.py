@@ -12,12 +12,46 @@ from detector.conformal import Guarantee, Promise
 from detector.decoupling import Backbone
 from detector.errors import BundleMissingError, BundleSchemaError, BundleTamperedError
 from detector.paths import PathLayout
+from detector.pipeline import LevelName
 from detector.preprocessing import Preprocessing
+from detector.scoring import FusionName
 
-__all__ = ["MANIFEST", "SCHEMA_VERSION", "BundleManifest"]
+__all__ = ["MANIFEST", "SCHEMA_VERSION", "BundleManifest", "LevelInfo"]
 
 MANIFEST = "manifest.json"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LevelInfo:
+    """How one level comes to its scores.
+
+    Args:
+        name: Which level.
+        copies: Names of the copies of each image that it looks at.
+        fusion: How its statistics become one score.
+    """
+
+    name: LevelName
+    copies: tuple[str, ...]
+    fusion: FusionName
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as plain JSON values."""
+        return {
+            "name": self.name.value,
+            "copies": list(self.copies),
+            "fusion": self.fusion.value,
+        }
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> LevelInfo:
+        """The object that `to_json` described."""
+        return cls(
+            name=LevelName(fields["name"]),
+            copies=tuple(fields["copies"]),
+            fusion=FusionName(fields["fusion"]),
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +68,7 @@ class BundleManifest:
         class_names: Name of each class.
         preprocessing: How images become the network's input.
         layout: Which gates belong to which layer.
+        levels: What a verdict may cost; the first is meant where none is named.
         alpha: False-alarm budget in (0, 1), the largest that a caller can ask for.
         promise: What is promised about it.
         calibration_counts: Number of calibration images that were predicted as each class.
@@ -48,6 +83,7 @@ class BundleManifest:
     class_names: tuple[str, ...]
     preprocessing: Preprocessing
     layout: PathLayout
+    levels: tuple[LevelInfo, ...]
     alpha: float
     promise: Promise
     calibration_counts: tuple[int, ...]
@@ -85,6 +121,7 @@ class BundleManifest:
             "class_names": list(self.class_names),
             "preprocessing": _json(self.preprocessing.to_json()),
             "layers": dict(zip(self.layout.names, self.layout.sizes, strict=True)),
+            "levels": [level.to_json() for level in self.levels],
             "alpha": self.alpha,
             "guarantee": self.guarantee,
             "confidence": self.confidence,
@@ -139,6 +176,7 @@ class BundleManifest:
             class_names=tuple(fields["class_names"]),
             preprocessing=Preprocessing.from_json(fields["preprocessing"]),
             layout=PathLayout(names=tuple(layers), sizes=tuple(layers.values())),
+            levels=tuple(LevelInfo.from_json(level) for level in fields["levels"]),
             alpha=fields["alpha"],
             promise=Promise(
                 guarantee=Guarantee(fields["guarantee"]), confidence=fields["confidence"]

@@ -3,27 +3,41 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
+from torch.nn import functional
 
 from detector.bundle import BundleManifest, save_bundle
 from detector.conformal import ConformalTable, Guarantee, Promise
 from detector.decoupling import DecoupledNetwork
 from detector.errors import CalibrationError, DataError, InvalidInputError
 from detector.fingerprints import network_digest
+from detector.jobs.copy_agreement import CopyAgreement, copy_agreements, unsuitable_copies
 from detector.jobs.cross_validation import AttackReport, cross_validate
 from detector.jobs.fit_rows import FitRows, read_fit_rows
+from detector.jobs.fusions import FusionFit, fusion_fit
 from detector.jobs.provenance import provenance
-from detector.path_table import CLEAN, CalibrationRows, PathTable, SplitName
-from detector.pipeline import Pipeline
-from detector.scoring import PathFeatures, PathStatistics, Suspicion, SuspicionScores
-from detector.scoring.classifiers import ClassifierName, classifier_of
+from detector.path_table import CLEAN, PathTable, SplitName
+from detector.pipeline import Level, LevelName, Pipeline
+from detector.scoring import (
+    CleanImages,
+    FusionName,
+    Observation,
+    PathScores,
+    PathStatistics,
+    Statistics,
+    Suspicion,
+)
+from detector.scoring.classifiers import ClassifierName
 from detector.weights import NetworkInfo, load_network
 
-__all__ = ["CalibrateOptions", "CalibrationResult", "calibrate", "fit_features"]
+__all__ = ["CalibrateOptions", "CalibrationResult", "calibrate", "fit_path_scores"]
+
+_SAMPLE_PER_CLASS = 300
+"""Clean images of each class that are kept one by one, for scores that sums do not serve."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,7 +52,10 @@ class CalibrateOptions:
         alpha: False-alarm budget in (0, 1).
         confidence: Share of calibrations that keep the budget under the PAC guarantee, in (0, 1).
         guarantee: What is promised.
-        classifier: What turns the layers' scores into one.
+        fusion: How statistics become one score.
+        classifier: Which trees, where the fusion is learnt.
+        default_level: Which level is meant where none is named; by default the standard one where
+            the table has copies.
         folds: Folds of the cross-validation that is reported; 0 leaves it out.
         seed: Seed of the classifier and of the folds.
 
@@ -52,7 +69,9 @@ class CalibrateOptions:
     alpha: float = 0.05
     confidence: float = 0.95
     guarantee: Guarantee = Guarantee.PAC
+    fusion: FusionName = FusionName.ONE_CLASS
     classifier: ClassifierName = ClassifierName.GRADIENT_BOOSTING
+    default_level: LevelName | None = None
     folds: int = 3
     seed: int = 0
 
@@ -76,11 +95,13 @@ class CalibrationResult:
     Args:
         bundle: Folder of the bundle.
         manifest: What the bundle is.
-        attacks: How well the classifier tells each attack on images that it was not fitted on.
+        attacks: How well the default level tells each attack on images that nothing was fitted on.
+        dropped: Copies that the table has and that do not leave clean predictions alone.
     """
 
     bundle: Path
     manifest: BundleManifest
+    dropped: tuple[CopyAgreement, ...]
     attacks: tuple[AttackReport, ...]
 
 
@@ -101,41 +122,56 @@ def calibrate(options: CalibrateOptions) -> CalibrationResult:
     table = PathTable(options.table)
     _check_same_network(table, network, info, options)
     _check_enough(table, options)
-    features = fit_features(table)
-    rows = read_fit_rows(table, features)
-    classifier = classifier_of(options.classifier)
-    trees = classifier.fit(rows.features, rows.attacked, weights=rows.weights, seed=options.seed)
-    suspicion = Suspicion(features, trees)
-    conformal = _conformal(table.calibration(), suspicion, options.promise)
-    conformal.require(options.alpha, info.class_names)
+    copies, dropped = _suitable_copies(table)
+    plan = _level_copies(copies, options.default_level)
+    scores = fit_path_scores(table)
+    widest = Statistics(scores, copies)
+    rows = read_fit_rows(table, widest)
+    calibration = _read_calibration(table, widest)
+    fit = fusion_fit(options.fusion, options.classifier)
+    levels = [
+        _level(name, Statistics(scores, used), (widest, rows, calibration), fit, options)
+        for name, used in plan.items()
+    ]
+    levels[0].conformal.require(options.alpha, info.class_names)
     pipeline = Pipeline(
         network=network,
-        suspicion=suspicion,
-        conformal=conformal,
+        levels=levels,
         preprocessing=info.preprocessing,
         class_names=info.class_names,
         alpha=options.alpha,
     )
     attacks: tuple[AttackReport, ...] = ()
     if options.folds:
-        attacks = cross_validate(rows, classifier, folds=options.folds, seed=options.seed)
+        default = levels[0].suspicion.statistics
+        attacks = cross_validate(
+            rows.columns(_columns(widest, default)),
+            fit,
+            default,
+            folds=options.folds,
+            seed=options.seed,
+        )
     facts = provenance(
         seed=options.seed,
-        classifier=options.classifier.value,
+        fusion=options.fusion.value,
+        **({"classifier": options.classifier.value} if fit.learns_attacks else {}),
         paths_of=_clean_split(table).value,
         fit_images=_images_by_part(rows),
+        dropped_copies=[asdict(found) for found in dropped],
         data=_data(table),
         cross_validation=[asdict(report) for report in attacks],
     )
     manifest = save_bundle(options.output, pipeline, info, provenance=facts)
-    return CalibrationResult(bundle=options.output, manifest=manifest, attacks=attacks)
+    return CalibrationResult(
+        bundle=options.output, manifest=manifest, attacks=attacks, dropped=dropped
+    )
 
 
-def fit_features(table: PathTable) -> PathFeatures:
-    """Path distributions of a table's clean images, and the scores made of them.
+def fit_path_scores(table: PathTable) -> PathScores:
+    """Scores of a table's clean paths.
 
-    The distributions come from the train split where the table has it, and from the fit split
-    else. Images that the network gets wrong are left out: their paths belong to no class.
+    They are fitted on the train split where the table has it, and on the fit split else. Images
+    that the network gets wrong are left out: their paths belong to no class.
 
     Args:
         table: The path table.
@@ -147,10 +183,15 @@ def fit_features(table: PathTable) -> PathFeatures:
     names = table.info.class_names
     split = _clean_split(table)
     statistics: PathStatistics | None = None
+    sample: list[tuple[Observation, Tensor]] = []
+    room = torch.full((len(names),), _SAMPLE_PER_CLASS)
     for rows in table.batches(split):
         right = rows.predictions == rows.labels
         part = PathStatistics.of(rows.path[right], rows.labels[right], len(names))
         statistics = part if statistics is None else statistics + part
+        kept = torch.nonzero(right & _first_of_each_class(rows.labels, right, room)).flatten()
+        room -= torch.bincount(rows.labels[kept], minlength=len(names))
+        sample.append((rows.seen[kept], rows.labels[kept]))
     counts = [0] * len(names) if statistics is None else statistics.counts.tolist()
     empty = [name for name, count in zip(names, counts, strict=True) if not count]
     if statistics is None or empty:
@@ -158,26 +199,87 @@ def fit_features(table: PathTable) -> PathFeatures:
             f"Each class should have at least one {split} image that the network gets right. "
             f"Found none of {', '.join(empty)}. Extract more images or train the network longer."
         )
-    features = PathFeatures(table.info.layout, len(names)).fit(statistics)
-    measured = [
-        features.measure(rows.path, rows.class_logits, rows.predictions)
-        for rows in table.batches(SplitName.FIT)
-    ]
-    features.standardise(torch.cat(measured))
-    return features
+    clean = CleanImages(
+        statistics=statistics,
+        sample=Observation.concatenate([seen for seen, _ in sample]),
+        labels=torch.cat([labels for _, labels in sample]),
+    )
+    return PathScores(table.info.layout, len(names)).fit(clean).eval()
 
 
-def _conformal(
-    calibration: Iterable[CalibrationRows], suspicion: Suspicion, promise: Promise
-) -> ConformalTable:
-    scores, predicted = [], []
+def _first_of_each_class(labels: Tensor, right: Tensor, room: Tensor) -> Tensor:
+    """Which rows are among the first of their class that there is room for, bool of shape (B,)."""
+    member = functional.one_hot(labels, len(room)) * right.unsqueeze(1)  # (B, K)
+    place = (member.cumsum(dim=0) * member).sum(dim=1)  # 1 for the first of its class
+    return place <= room[labels]
+
+
+def _suitable_copies(
+    table: PathTable,
+) -> tuple[tuple[str, ...], tuple[CopyAgreement, ...]]:
+    """Copies that both held-out splits have and that leave clean predictions alone; the others."""
+    held = [set(table.part(split).copies) for split in (SplitName.FIT, SplitName.CALIBRATION)]
+    shared = [name for name in table.part(SplitName.FIT).copies if all(name in h for h in held)]
+    if not shared:
+        return (), ()
+    dropped = unsuitable_copies(found for found in copy_agreements(table) if found.copy in shared)
+    unfit = {found.copy for found in dropped}
+    return tuple(name for name in shared if name not in unfit), dropped
+
+
+def _level_copies(
+    copies: tuple[str, ...], default: LevelName | None
+) -> dict[LevelName, tuple[str, ...]]:
+    """What each level looks at, the default level first."""
+    plan: dict[LevelName, tuple[str, ...]] = {LevelName.FAST: ()}
+    if copies:
+        plan[LevelName.STANDARD] = copies[:1]
+    if len(copies) > 1:
+        plan[LevelName.THOROUGH] = copies
+    chosen = default or (LevelName.STANDARD if copies else LevelName.FAST)
+    if chosen not in plan:
+        raise InvalidInputError(
+            f"The default level should be one of {', '.join(plan)}, for which the table has the "
+            f"copies. Found {chosen}. Run `offpath extract` with --copy flip and others.",
+            field="default_level",
+        )
+    return {chosen: plan[chosen], **plan}
+
+
+def _columns(widest: Statistics, narrow: Statistics) -> Tensor:
+    place = {name: index for index, name in enumerate(widest.names)}
+    return torch.tensor([place[name] for name in narrow.names])
+
+
+@torch.inference_mode()
+def _read_calibration(table: PathTable, widest: Statistics) -> tuple[Tensor, Tensor]:
+    """Statistics and predicted classes of the calibration images."""
+    values, predicted = [], []
+    for rows in table.calibration(widest.copies):
+        values.append(widest(rows.seen))
+        predicted.append(rows.original.predictions)
+    return torch.cat(values), torch.cat(predicted)
+
+
+def _level(
+    name: LevelName,
+    statistics: Statistics,
+    measured: tuple[Statistics, FitRows, tuple[Tensor, Tensor]],
+    fit: FusionFit,
+    options: CalibrateOptions,
+) -> Level:
+    widest, rows, (values, predicted) = measured
+    columns = _columns(widest, statistics)
+    fusion = fit.fit(rows.columns(columns), statistics, seed=options.seed)
+    suspicion = Suspicion(statistics, fusion).eval()
     with torch.inference_mode():
-        for rows in calibration:
-            found: SuspicionScores = suspicion(rows.path, rows.class_logits, rows.predictions)
-            scores.append(found.scores)
-            predicted.append(rows.predictions)
-    classes = suspicion.features.classes
-    return ConformalTable(torch.cat(scores), torch.cat(predicted), classes, promise=promise)
+        scores: Tensor = fusion(values[:, columns])
+    classes = suspicion.classes
+    return Level(
+        name=name,
+        suspicion=suspicion,
+        conformal=ConformalTable(scores, predicted, classes, promise=options.promise),
+    )
 
 
 def _clean_split(table: PathTable) -> SplitName:
@@ -224,7 +326,7 @@ def _check_enough(table: PathTable, options: CalibrateOptions) -> None:
     names = table.info.class_names
     counts = torch.zeros(len(names), dtype=torch.int64)
     for rows in table.calibration():
-        counts += torch.bincount(rows.predictions, minlength=len(names))
+        counts += torch.bincount(rows.original.predictions, minlength=len(names))
     predicted = torch.repeat_interleave(torch.arange(len(names)), counts)
     scores = torch.zeros(len(predicted))
     ConformalTable(scores, predicted, len(names), promise=options.promise).require(

@@ -1,4 +1,4 @@
-"""How well a classifier tells attacks that it saw and attacks that it never saw from clean images.
+"""How well a fusion tells attacks that it saw and attacks that it never saw from clean images.
 
 The folds are made of images, not of rows: a clean image and its attacked copies never straddle
 what is fitted and what is measured.
@@ -14,8 +14,9 @@ from torch import Tensor
 
 from detector.attacks import AttackSpec
 from detector.jobs.fit_rows import FitRows, Kind
+from detector.jobs.fusions import FusionFit
 from detector.path_table import CLEAN
-from detector.scoring.classifiers import TreeClassifier
+from detector.scoring import Statistics
 
 __all__ = ["AttackReport", "cross_validate"]
 
@@ -28,8 +29,8 @@ class AttackReport:
         attack: Its label, as ``pgd:8/255``.
         images: How many images it succeeded on; all of them for noise.
         auroc: Mean area under the ROC curve over the folds, in [0, 1]; None with too few images.
-        auroc_unseen: The same for a classifier that was fitted without any attack of this name;
-            None for noise and where there is no other attack.
+        auroc_unseen: The same for a fusion that was fitted without any attack of this name; None
+            for noise and where there is no other attack to learn from.
     """
 
     attack: str
@@ -39,39 +40,68 @@ class AttackReport:
 
 
 def cross_validate(
-    rows: FitRows, classifier: TreeClassifier, *, folds: int, seed: int
+    rows: FitRows, fit: FusionFit, statistics: Statistics, *, folds: int, seed: int
 ) -> tuple[AttackReport, ...]:
-    """Measure a classifier on images that it was not fitted on.
+    """Measure a fusion on images that it was not fitted on.
 
     Args:
-        rows: Features of the fit images.
-        classifier: What to fit in each fold.
+        rows: Statistics of the fit images.
+        fit: What to fit in each fold.
+        statistics: What the columns of the rows are.
         folds: Number of folds, at least 2.
-        seed: Seed of the folds and of the classifier.
+        seed: Seed of the folds and of the fit.
 
     Returns:
         A report for each attack and noise, in the order of the table.
     """
     fold = _folds(rows.image_ids, folds, seed)
+    refit = _Refit(fit=fit, statistics=statistics, fold=fold, folds=folds, seed=seed)
     reports = []
-    seen = _scores(rows, fold, folds, classifier, seed)
+    seen = refit.scores(rows)
     for part, (label, kind) in enumerate(zip(rows.labels, rows.kinds, strict=True)):
         if kind is Kind.CLEAN:
             continue
+        found = _auroc(rows, fold, folds, seen, part)
         unseen = None
-        others = torch.tensor([_name(other) != _name(label) for other in rows.labels])[rows.parts]
-        if kind is Kind.ATTACK and bool((others & rows.attacked).any()):
-            without = _scores(rows, fold, folds, classifier, seed, fitted=others)
-            unseen = _auroc(rows, fold, folds, without, part)
+        if kind is Kind.ATTACK:
+            unseen = found if not fit.learns_attacks else _unseen(rows, refit, part)
         reports.append(
             AttackReport(
-                attack=label,
-                images=int(rows.of(part).sum()),
-                auroc=_auroc(rows, fold, folds, seen, part),
-                auroc_unseen=unseen,
+                attack=label, images=int(rows.of(part).sum()), auroc=found, auroc_unseen=unseen
             )
         )
     return tuple(reports)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Refit:
+    """Fits a fusion without each fold in turn."""
+
+    fit: FusionFit
+    statistics: Statistics
+    fold: Tensor
+    folds: int
+    seed: int
+
+    def scores(self, rows: FitRows, fitted: Tensor | None = None) -> Tensor:
+        """Score of each row by a fusion that did not see its image, (N,); NaN without one."""
+        scores = torch.full((len(self.fold),), torch.nan)
+        for held_out in range(self.folds):
+            chosen = self.fold != held_out
+            part = rows[chosen if fitted is None else chosen & fitted]
+            if part.teaches(attacks=self.fit.learns_attacks):
+                fusion = self.fit.fit(part, self.statistics, seed=self.seed)
+                scores[~chosen] = fusion(rows.statistics[~chosen])
+        return scores
+
+
+def _unseen(rows: FitRows, refit: _Refit, part: int) -> float | None:
+    """The area for an attack without any of its name in fitting."""
+    name = _name(rows.labels[part])
+    others = torch.tensor([_name(other) != name for other in rows.labels])[rows.parts]
+    if not bool((others & rows.attacked).any()):
+        return None
+    return _auroc(rows, refit.fold, refit.folds, refit.scores(rows, others), part)
 
 
 def _name(label: str) -> str:
@@ -83,26 +113,6 @@ def _folds(image_ids: Tensor, folds: int, seed: int) -> Tensor:
     images, place = torch.unique(image_ids, return_inverse=True)
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
     return (order % folds)[place]
-
-
-def _scores(
-    rows: FitRows,
-    fold: Tensor,
-    folds: int,
-    classifier: TreeClassifier,
-    seed: int,
-    *,
-    fitted: Tensor | None = None,
-) -> Tensor:
-    """Score of each row by a classifier that did not see its image, shape (N,); NaN without one."""
-    scores = torch.full((len(fold),), torch.nan, dtype=torch.float64)
-    for held_out in range(folds):
-        chosen = fold != held_out
-        part = rows[chosen if fitted is None else chosen & fitted]
-        if 0 < int(part.attacked.sum()) < len(part.parts):
-            trees = classifier.fit(part.features, part.attacked, weights=part.weights, seed=seed)
-            scores[~chosen] = trees(rows.features[~chosen])
-    return scores
 
 
 def _auroc(rows: FitRows, fold: Tensor, folds: int, scores: Tensor, part: int) -> float | None:

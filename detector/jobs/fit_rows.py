@@ -1,8 +1,8 @@
-"""What the detector's classifier learns from: features of clean, noisy and attacked fit images."""
+"""What fusions are fitted on: statistics of clean, noisy and attacked fit images."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 from detector.attacks import AttackSpec, attack_class
 from detector.errors import CalibrationError
 from detector.path_table import CLEAN, PathTable, SplitName
-from detector.scoring import PathFeatures, SuspicionFeatures
+from detector.scoring import Statistics
 
 __all__ = ["FitRows", "Kind", "read_fit_rows"]
 
@@ -26,17 +26,17 @@ class Kind(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FitRows:
-    """Features of the fit images under everything that was done to them.
+    """Statistics of the fit images under everything that was done to them.
 
     Args:
-        features: Float of shape (N, F).
+        statistics: Float of shape (N, S).
         image_ids: Which image each row is of, int64 of shape (N,).
         parts: Index of what was done to it, int64 of shape (N,).
         labels: Each part's label, as ``pgd:8/255`` or ``clean``.
         kinds: Each part's kind.
     """
 
-    features: Tensor
+    statistics: Tensor
     image_ids: Tensor
     parts: Tensor
     labels: tuple[str, ...]
@@ -45,7 +45,7 @@ class FitRows:
     @property
     def attacked(self) -> Tensor:
         """True for the rows that the classifier should recognise, bool of shape (N,)."""
-        return torch.tensor([kind is Kind.ATTACK for kind in self.kinds])[self.parts]
+        return self.are(Kind.ATTACK)
 
     @property
     def weights(self) -> Tensor:
@@ -68,12 +68,43 @@ class FitRows:
     def __getitem__(self, rows: Tensor) -> FitRows:
         """Some of the rows, by a mask."""
         return FitRows(
-            features=self.features[rows],
+            statistics=self.statistics[rows],
             image_ids=self.image_ids[rows],
             parts=self.parts[rows],
             labels=self.labels,
             kinds=self.kinds,
         )
+
+    def columns(self, chosen: Tensor) -> FitRows:
+        """The same rows with some of the statistics, by their indices."""
+        return replace(self, statistics=self.statistics[:, chosen])
+
+    def require_attacks(self) -> None:
+        """Refuse rows that teach nothing about attacks.
+
+        Raises:
+            CalibrationError: If no attack on fit images is there, or none succeeded.
+        """
+        if not bool(self.attacked.any()):
+            raise CalibrationError(
+                "The path table should hold attacks on fit images that succeeded. "
+                f"Found {', '.join(self.labels)}, and no success among them. "
+                "Run `offpath extract` for the fit split with attacks such as pgd:8/255."
+            )
+
+    def teaches(self, *, attacks: bool) -> bool:
+        """Whether a fusion can be fitted on these rows.
+
+        Args:
+            attacks: Whether attacked images are needed beside others.
+        """
+        if attacks:
+            return 0 < int(self.attacked.sum()) < len(self.parts)
+        return bool(self.are(Kind.CLEAN).any())
+
+    def are(self, kind: Kind) -> Tensor:
+        """Which rows are of one kind, bool of shape (N,)."""
+        return torch.tensor([found is kind for found in self.kinds])[self.parts]
 
     def of(self, part: int) -> Tensor:
         """Which rows are of one part, bool of shape (N,)."""
@@ -86,32 +117,26 @@ class FitRows:
         )
 
 
-def read_fit_rows(table: PathTable, features: PathFeatures) -> FitRows:
-    """Features of all fit rows of a table; of attacked images only those that succeeded.
+def read_fit_rows(table: PathTable, statistics: Statistics) -> FitRows:
+    """Statistics of all fit rows of a table; of attacked images only those that succeeded.
 
     Args:
-        table: The path table.
-        features: Fitted features.
+        table: The path table; parts without the copies that are looked at are left out.
+        statistics: Fitted scores.
 
     Raises:
-        CalibrationError: If no attack on fit images is there, or none succeeded.
-        DataError: If the table cannot be read.
+        DataError: If the table cannot be read, or has no clean fit images with these copies.
     """
-    labels = [part.attack for part in table.parts if part.split is SplitName.FIT]
+    parts = [part for part in table.parts if part.split is SplitName.FIT]
+    wanted = set(statistics.copies)
+    labels = [part.attack for part in parts if part.attack == CLEAN or wanted <= {*part.copies}]
     kinds = [_kind(label) for label in labels]
-    found = [_read(table, features, label, kind) for label, kind in zip(labels, kinds, strict=True)]
-    succeeded = sum(
-        len(ids) for (_, ids), kind in zip(found, kinds, strict=True) if kind is Kind.ATTACK
-    )
-    if not succeeded:
-        raise CalibrationError(
-            f"{table.folder} should hold attacks on fit images that succeeded. "
-            f"Found {', '.join(labels)}, and no success among them. "
-            "Run `offpath extract` for the fit split with attacks such as pgd:8/255."
-        )
+    found = [
+        _read(table, statistics, label, kind) for label, kind in zip(labels, kinds, strict=True)
+    ]
     sizes = torch.tensor([len(ids) for _, ids in found])
     return FitRows(
-        features=torch.cat([values for values, _ in found]),
+        statistics=torch.cat([values for values, _ in found]),
         image_ids=torch.cat([ids for _, ids in found]),
         parts=torch.repeat_interleave(torch.arange(len(labels)), sizes),
         labels=tuple(labels),
@@ -126,14 +151,15 @@ def _kind(label: str) -> Kind:
     return Kind.NOISE if attack.is_noise else Kind.ATTACK
 
 
+@torch.inference_mode()
 def _read(
-    table: PathTable, features: PathFeatures, label: str, kind: Kind
+    table: PathTable, statistics: Statistics, label: str, kind: Kind
 ) -> tuple[Tensor, Tensor]:
-    """Features and image ids of one part."""
-    values, ids = [torch.empty(0, len(features.names))], [torch.empty(0, dtype=torch.int64)]
-    for rows in table.batches(SplitName.FIT, label):
-        found: SuspicionFeatures = features(rows.path, rows.class_logits, rows.predictions)
-        kept = rows.success if kind is Kind.ATTACK else torch.ones(len(rows), dtype=torch.bool)
-        values.append(found.values[kept])
-        ids.append(rows.image_ids[kept])
+    """Statistics and image ids of one part."""
+    values, ids = [torch.empty(0, len(statistics.names))], [torch.empty(0, dtype=torch.int64)]
+    for rows in table.with_copies(SplitName.FIT, label, copies=statistics.copies):
+        original = rows.original
+        kept = original.success if kind is Kind.ATTACK else torch.ones(len(rows), dtype=torch.bool)
+        values.append(statistics(rows.seen)[kept])
+        ids.append(original.image_ids[kept])
     return torch.cat(values), torch.cat(ids)

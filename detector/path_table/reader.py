@@ -109,13 +109,16 @@ class PathTable:
         for shards in files:
             yield from self._side_by_side(part, names, shards, batch_size)
 
-    def calibration(self) -> Iterator[CalibrationRows]:
-        """The clean rows of the calibration split, a few at a time.
+    def calibration(self, copies: Sequence[str] = ()) -> Iterator[CalibrationRows]:
+        """The clean rows of the calibration split beside some copies, a few at a time.
+
+        Args:
+            copies: Names of the copies.
 
         Raises:
             DataError: If they are not there, unfinished, damaged or not of this table.
         """
-        for rows in self.batches(SplitName.CALIBRATION):
+        for rows in self.with_copies(SplitName.CALIBRATION, copies=copies):
             yield CalibrationRows(rows)
 
     def digest(self) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from detector.path_table.info import ORIGINAL
 from detector.paths import PathLayout, PathVectors
+from detector.scoring import Observation
 
 __all__ = ["CalibrationRows", "CopiedRows", "PathRows", "batch_from_rows", "rows_from_batch"]
 
@@ -50,6 +51,11 @@ class PathRows:
     def __len__(self) -> int:
         return len(self.image_ids)
 
+    @property
+    def seen(self) -> Observation:
+        """What the network told about these images, as scores read it."""
+        return Observation(path=self.path, class_logits=self.class_logits)
+
     @staticmethod
     def concatenate(parts: list[PathRows]) -> PathRows:
         """One batch out of several of the same layout.
@@ -84,8 +90,17 @@ class CopiedRows:
     def __len__(self) -> int:
         return len(self.original)
 
+    @property
+    def seen(self) -> Observation:
+        """What the network told about images and copies, as scores read it."""
+        return Observation(
+            path=self.original.path,
+            class_logits=self.original.class_logits,
+            copies={name: rows.seen for name, rows in self.copies.items()},
+        )
 
-CalibrationRows = NewType("CalibrationRows", PathRows)
+
+CalibrationRows = NewType("CalibrationRows", CopiedRows)
 """Clean rows of the calibration split: the false-alarm promise takes no others."""
 
 

@@ -1,6 +1,15 @@
 """From images to verdicts: what the service calls."""
 
 from detector.pipeline.findings import Detection, Findings, LayerWeight, Verdict
+from detector.pipeline.levels import Level, LevelName
 from detector.pipeline.pipeline import Pipeline
 
-__all__ = ["Detection", "Findings", "LayerWeight", "Pipeline", "Verdict"]
+__all__ = [
+    "Detection",
+    "Findings",
+    "LayerWeight",
+    "Level",
+    "LevelName",
+    "Pipeline",
+    "Verdict",
+]

@@ -8,6 +8,7 @@ from enum import Enum
 from torch import Tensor
 
 from detector.paths import PathVectors
+from detector.pipeline.levels import LevelName
 
 __all__ = ["Detection", "Findings", "LayerWeight", "Verdict"]
 
@@ -47,6 +48,7 @@ class Detection:
         score: How suspicious the path is; higher is more suspicious.
         p_value: Share of clean images of that class that are at least as suspicious, in (0, 1].
         alpha: False-alarm budget that the verdict keeps.
+        level: How much compute the verdict cost.
         verdict: The verdict.
         reason: Why, in one sentence.
         layers: The layers in which the path lies furthest from its class, furthest first; none
@@ -59,6 +61,7 @@ class Detection:
     score: float
     p_value: float
     alpha: float
+    level: LevelName
     verdict: Verdict
     reason: str
     layers: tuple[LayerWeight, ...]
@@ -69,6 +72,7 @@ class Findings:
     """What the pipeline found about a batch, in main memory.
 
     Args:
+        level: At which level they were looked at.
         class_logits: Unnormalised class scores, shape (B, K).
         path: The paths.
         predicted: Predicted classes, int64 of shape (B,).
@@ -78,6 +82,7 @@ class Findings:
         layer_weights: Share of each layer in how far the path lies from its class, shape (B, L).
     """
 
+    level: LevelName
     class_logits: Tensor
     path: PathVectors
     predicted: Tensor

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Self
 
 import torch
 from torch import Tensor
 
 from detector.conformal import ConformalTable
+from detector.copies import parse_copy
 from detector.decoupling import DecoupledNetwork, DecoupledOutput
 from detector.devices import exact_32_bit
 from detector.errors import BudgetError, InvalidInputError
-from detector.paths import PathLayout, PathVectors
+from detector.paths import PathLayout
 from detector.pipeline.findings import Detection, Findings, LayerWeight, Verdict
+from detector.pipeline.levels import Level
 from detector.preprocessing import Preprocessing
-from detector.scoring import Suspicion, SuspicionScores
+from detector.scoring import Observation, SuspicionScores
 
 __all__ = ["Pipeline"]
 
@@ -28,39 +32,49 @@ class Pipeline:
 
     Args:
         network: The decoupled network; it is put into evaluation mode.
-        suspicion: Scores of its paths.
-        conformal: Calibration scores per predicted class.
+        levels: What a verdict may cost, at least one level, each once; the first of them is meant
+            where none is named.
         preprocessing: How images become the network's input.
         class_names: Name of each class.
         alpha: False-alarm budget in (0, 1); the largest that a caller can ask for.
         device: Where to compute.
 
     Raises:
-        ValueError: If the parts are not of the same layout and classes.
+        ValueError: If there is no level, one stands twice, or the parts are not of the same layout
+            and classes.
     """
 
     def __init__(
         self,
         *,
         network: DecoupledNetwork,
-        suspicion: Suspicion,
-        conformal: ConformalTable,
+        levels: Sequence[Level],
         preprocessing: Preprocessing,
         class_names: tuple[str, ...],
         alpha: float,
         device: torch.device | str = "cpu",
     ) -> None:
-        classes = (conformal.classes, suspicion.features.classes, len(class_names))
-        if suspicion.layout != network.layout or len(set(classes)) != 1:
+        self.levels = {level.name: level for level in levels}
+        if not levels or len(self.levels) != len(levels):
             raise ValueError(
-                "The parts of a pipeline should have one layout and one number of classes. "
-                f"Found {suspicion.layout.gates} and {network.layout.gates} gates, "
-                f"{classes} classes."
+                "A pipeline should have at least one level, each once. "
+                f"Found {', '.join(level.name for level in levels) or 'none'}."
             )
+        for level in levels:
+            if level.suspicion.layout != network.layout or level.conformal.classes != len(
+                class_names
+            ):
+                raise ValueError(
+                    "The parts of a pipeline should have one layout and one number of classes. "
+                    f"Found {level.suspicion.layout.gates} and {network.layout.gates} gates, "
+                    f"{level.conformal.classes} and {len(class_names)} classes."
+                )
         self.network = network.eval()
-        self.suspicion = suspicion.eval()
+        self.default_level = levels[0].name
+        self._copies = {
+            name: parse_copy(name) for level in levels for name in level.suspicion.copies
+        }
         self.to(device)
-        self.conformal = conformal
         self.preprocessing = preprocessing
         self.class_names = class_names
         self.alpha = alpha
@@ -70,13 +84,19 @@ class Pipeline:
         self.device = torch.device(device)
         # The fast layout of convolutions on both kinds of device.
         self.network = self.network.to(self.device).to(memory_format=torch.channels_last)
-        self.suspicion = self.suspicion.to(self.device)
+        for level in self.levels.values():
+            level.suspicion.eval().to(self.device)
         return self
 
     @property
     def layout(self) -> PathLayout:
         """Which gates belong to which layer."""
-        return self.suspicion.layout
+        return self.network.layout
+
+    @property
+    def conformal(self) -> ConformalTable:
+        """Calibration of the default level; all levels have the same images and promise."""
+        return self.levels[self.default_level].conformal
 
     @property
     def calibration_counts(self) -> tuple[int, ...]:
@@ -88,15 +108,34 @@ class Pipeline:
         """The least budget that at least one class can promise."""
         return min(self.conformal.smallest_alpha(c) for c in range(len(self.class_names)))
 
-    def analyse(self, images: Tensor) -> Findings:
-        """Run the network over a batch and score its paths.
+    def level(self, name: str | None = None) -> Level:
+        """The level of a name; the default one where none is given.
+
+        Raises:
+            InvalidInputError: If this pipeline has no such level.
+        """
+        if name is None:
+            return self.levels[self.default_level]
+        found = {str(known): level for known, level in self.levels.items()}.get(name)
+        if found is None:
+            raise InvalidInputError(
+                f"level should be one of {', '.join(self.levels)}, which this bundle is calibrated "
+                f"for. Found {name!r}. Ask for one of them.",
+                field="level",
+            )
+        return found
+
+    def analyse(self, images: Tensor, level: str | None = None) -> Findings:
+        """Run the network over a batch and its copies and score the paths.
 
         Args:
             images: uint8 of shape (B, 3, H, W), B at least 1, at the size of the preprocessing.
+            level: How much a verdict may cost; the default level where none is given.
 
         Raises:
-            InvalidInputError: If type or shape are others.
+            InvalidInputError: If type, shape or level are others.
         """
+        chosen = self.level(level)
         expected = (3, self.preprocessing.height, self.preprocessing.width)
         if images.dtype != torch.uint8 or images.ndim != 4 or tuple(images.shape[1:]) != expected:
             raise InvalidInputError(
@@ -109,27 +148,49 @@ class Pipeline:
                 "There should be at least one image. Found none.", field="images"
             )
         with torch.inference_mode():
-            return self._judge(self._network(images))
+            return self.judge(self.observe(images, chosen.copies), chosen.name)
 
     @torch.inference_mode()
-    def judge(self, path: PathVectors, class_logits: Tensor) -> Findings:
-        """Score paths that were extracted before; `analyse` without the network.
+    def observe(self, images: Tensor, copies: tuple[str, ...] = ()) -> Observation:
+        """What the network tells about images and some of their copies, on the pipeline's device.
 
         Args:
-            path: The paths, on the pipeline's device.
-            class_logits: Class logits of the same images, shape (B, K), on the same device.
+            images: uint8 of shape (B, 3, H, W), at the size of the preprocessing.
+            copies: Names of copies that a level of this pipeline looks at.
         """
-        probabilities = class_logits.softmax(dim=1)
-        probability, predicted = probabilities.max(dim=1)
-        found: SuspicionScores = self.suspicion(path, class_logits, predicted)
+        images = images.to(self.device, non_blocking=True)
+        output = self._network(torch.cat([images, *(self._copies[c](images) for c in copies)]))
+        path, count = output.path, len(images)
+        parts = [
+            Observation(path=path[rows], class_logits=output.class_logits[rows])
+            for rows in (slice(i * count, (i + 1) * count) for i in range(1 + len(copies)))
+        ]
+        return replace(parts[0], copies=dict(zip(copies, parts[1:], strict=True)))
+
+    @torch.inference_mode()
+    def judge(self, seen: Observation, level: str | None = None) -> Findings:
+        """Score what was observed before; `analyse` without the network.
+
+        Args:
+            seen: What the network told about images and copies, on the pipeline's device.
+            level: At which level; the default one where none is given.
+
+        Raises:
+            InvalidInputError: If there is no such level.
+            ValueError: If a copy is missing that the level looks at.
+        """
+        chosen = self.level(level)
+        probability, predicted = seen.class_logits.softmax(dim=1).max(dim=1)
+        found: SuspicionScores = chosen.suspicion(seen)
         scores, predicted = found.scores.cpu(), predicted.cpu()
         return Findings(
-            class_logits=class_logits.cpu(),
-            path=path.cpu(),
+            level=chosen.name,
+            class_logits=seen.class_logits.cpu(),
+            path=seen.path.cpu(),
             predicted=predicted,
             probability=probability.cpu(),
             scores=scores,
-            p_values=self.conformal.p_values(scores, predicted),
+            p_values=chosen.conformal.p_values(scores, predicted),
             layer_weights=found.layer_weights.cpu(),
         )
 
@@ -149,7 +210,8 @@ class Pipeline:
         score = float(findings.scores[row])
         p_value = float(findings.p_values[row])
         layers = self._heaviest(findings.layer_weights[row]) if math.isfinite(score) else ()
-        verdict, reason = self._decide(predicted, score, p_value, alpha, layers)
+        conformal = self.levels[findings.level].conformal
+        verdict, reason = self._decide(conformal, predicted, score, p_value, alpha, layers)
         return Detection(
             predicted_class=predicted,
             label=self.class_names[predicted],
@@ -157,6 +219,7 @@ class Pipeline:
             score=score,
             p_value=p_value,
             alpha=alpha,
+            level=findings.level,
             verdict=verdict,
             reason=reason,
             layers=layers,
@@ -193,19 +256,15 @@ class Pipeline:
         return alpha
 
     def _network(self, images: Tensor) -> DecoupledOutput:
-        """The network's own part of the work."""
-        images = images.to(self.device, non_blocking=True)
+        """The network's own part of the work, (B, 3, H, W) of uint8 on the device."""
         prepared = self.preprocessing(images).contiguous(memory_format=torch.channels_last)
         with exact_32_bit(self.device):
             output: DecoupledOutput = self.network(prepared)
         return output
 
-    def _judge(self, output: DecoupledOutput) -> Findings:
-        """Everything after the network."""
-        return self.judge(output.path, output.class_logits)
-
     def _decide(
         self,
+        conformal: ConformalTable,
         predicted: int,
         score: float,
         p_value: float,
@@ -215,12 +274,12 @@ class Pipeline:
         label = self.class_names[predicted]
         if not math.isfinite(score):
             return Verdict.ABSTAIN, "The network's output on this image is not finite."
-        threshold = self.conformal.threshold(predicted, alpha)
+        threshold = conformal.threshold(predicted, alpha)
         if not threshold:
-            needed = self.conformal.promise.minimum_images(alpha)
+            needed = conformal.promise.minimum_images(alpha)
             return Verdict.ABSTAIN, (
                 f"A budget of {alpha:.3g} takes {needed} calibration images predicted as {label}; "
-                f"this bundle has {int(self.conformal.counts[predicted])}."
+                f"this bundle has {int(conformal.counts[predicted])}."
             )
         # The threshold is a place divided by n + 1, as the p-value is: equal places are equal.
         if p_value <= threshold:

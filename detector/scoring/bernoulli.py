@@ -37,7 +37,7 @@ class BernoulliScore(LayerScore):
         self.kappa = kappa
 
     @override
-    def _fit(self, statistics: PathStatistics) -> tuple[Tensor, Tensor]:
+    def _affine(self, statistics: PathStatistics) -> tuple[Tensor, Tensor]:
         sizes = torch.tensor(self.layout.sizes, dtype=torch.float64)
         opened = self._by_layer(statistics.open_counts.sum(dim=0))  # (L,)
         mean = (opened / (sizes * statistics.counts.sum())).clamp(_EXTREME, 1 - _EXTREME)

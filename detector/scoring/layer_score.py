@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from typing_extensions import override
 
-from detector.errors import CalibrationError
 from detector.paths import PathLayout, PathVectors
 from detector.scoring.blocks import layer_indicator
+from detector.scoring.observation import Observation
+from detector.scoring.score import CleanImages, Score
 from detector.scoring.statistics import PathStatistics
 
-__all__ = ["LayerDeviation", "LayerScore"]
+__all__ = ["ALL_LAYERS", "MARGIN", "OWN", "LayerDeviation", "LayerScore"]
+
+OWN = "own"
+"""How far a layer lies from the predicted class."""
+
+MARGIN = "margin"
+"""How much further than from the other class that the whole path fits best."""
+
+ALL_LAYERS = "all"
+"""In the place of a layer's name: the sum over all layers, each in its own units."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,7 +41,7 @@ class LayerDeviation:
     margin: Tensor
 
 
-class LayerScore(nn.Module, ABC):
+class LayerScore(Score):
     r"""Distance of a path from each class, layer by layer.
 
     A subclass turns a path into a vector v of one value a gate. Distances are affine in it, but
@@ -39,8 +49,8 @@ class LayerScore(nn.Module, ABC):
 
     .. math:: d_l(c) = \sum_{g \in l} W_{cg} v_g + b_{cl} + shared_l
 
-    so that all classes and all layers are scored by a few matrix products. The fitted state is
-    the module's ``state_dict``.
+    so that all classes and all layers are scored by a few matrix products. Each layer's distance
+    is given in units of its spread over clean images; then the sum over layers.
 
     Args:
         layout: Which gates belong to which layer.
@@ -49,67 +59,54 @@ class LayerScore(nn.Module, ABC):
 
     weight: Tensor
     bias: Tensor
+    centre: Tensor
+    scale: Tensor
     indicator: Tensor
 
     def __init__(self, layout: PathLayout, classes: int) -> None:
-        super().__init__()
-        if classes < 2:
-            raise ValueError(f"A layer score should have at least 2 classes. Found {classes}.")
-        self.layout = layout
-        self.classes = classes
+        super().__init__(layout, classes)
         self.register_buffer("weight", torch.zeros(classes, layout.gates))
         self.register_buffer("bias", torch.zeros(classes, layout.layers))
+        self.register_buffer("centre", torch.zeros(2, layout.layers))
+        self.register_buffer("scale", torch.ones(2, layout.layers))
         self.register_buffer("indicator", layer_indicator(layout), persistent=False)
 
-    def fit(self, statistics: PathStatistics) -> Self:
-        """Learn how clean paths of each class look.
+    @property
+    @override
+    def names(self) -> tuple[str, ...]:
+        places = (*self.layout.names, ALL_LAYERS)
+        return tuple(f"{aspect}:{place}" for aspect in (OWN, MARGIN) for place in places)
 
-        Args:
-            statistics: Sums over clean paths, at least one of each class.
-
-        Returns:
-            The same object, fitted.
-
-        Raises:
-            ValueError: If the statistics are of another layout or number of classes.
-            CalibrationError: If a class has no path.
-        """
-        if statistics.layout != self.layout or statistics.classes != self.classes:
-            raise ValueError(
-                f"Statistics should be of {self.layout.gates} gates and {self.classes} classes. "
-                f"Found {statistics.layout.gates} and {statistics.classes}."
-            )
-        empty = torch.nonzero(statistics.counts < 1).flatten().tolist()
-        if empty:
-            raise CalibrationError(
-                "Each class should have at least one clean path. "
-                f"Found none of class {', '.join(map(str, empty))}. Extract more images."
-            )
-        weight, bias = self._fit(statistics)
+    @override
+    def _fit(self, clean: CleanImages) -> None:
+        weight, bias = self._affine(clean.statistics)
         self.weight.copy_(weight)
         self.bias.copy_(bias)
-        return self
+        found = self.deviation(clean.sample.path, clean.labels)
+        both = torch.stack([found.own, found.margin])  # (2, N, L)
+        spread = both.std(dim=1, correction=0)
+        self.centre.copy_(both.mean(dim=1))
+        # A distance that never varies says nothing: leave its scale as it is.
+        self.scale.copy_(torch.where(spread > 1e-6, spread, 1.0))
 
-    def forward(self, path: PathVectors, predicted: Tensor) -> LayerDeviation:
-        """Score a batch.
+    @override
+    def _score(self, seen: Observation) -> Tensor:
+        found = self.deviation(seen.path, seen.predicted)
+        both = torch.stack([found.own, found.margin], dim=1)  # (B, 2, L)
+        standard = (both - self.centre) / self.scale
+        return torch.cat([standard, standard.sum(dim=2, keepdim=True)], dim=2).flatten(1)
+
+    def deviation(self, path: PathVectors, predicted: Tensor) -> LayerDeviation:
+        """Distances in the score's own units.
 
         Args:
             path: The paths, with the layout of this score.
-            predicted: Predicted class of each image, int64 of shape (B,), in 0..K-1.
-
-        Raises:
-            ValueError: If the paths have another layout or the classes another shape.
+            predicted: Class that each image is held against, int64 of shape (B,), in 0..K-1.
         """
-        if path.layout != self.layout or predicted.shape != (len(path),):
-            raise ValueError(
-                f"Paths should have {self.layout.gates} gates and one predicted class each. "
-                f"Found {path.layout.gates} gates, {len(path)} paths and classes of shape "
-                f"{tuple(predicted.shape)}."
-            )
         values = self._values(path)  # (B, G)
         total = torch.addmm(self.bias.sum(dim=1), values, self.weight.T)  # (B, K)
-        total.scatter_(1, predicted.unsqueeze(1), torch.inf)
-        pair = torch.cat([predicted, total.argmin(dim=1)])  # (2 B): own, then best other
+        others = total.detach().scatter(1, predicted.unsqueeze(1), torch.inf)
+        pair = torch.cat([predicted, others.argmin(dim=1)])  # (2 B): own, then best other
         weight = self.weight.index_select(0, pair).view(2, *values.shape)
         bias = self.bias.index_select(0, pair).view(2, len(path), self.layout.layers)
         distance = self._by_layer(values * weight) + bias  # (2, B, L)
@@ -118,7 +115,7 @@ class LayerScore(nn.Module, ABC):
         return LayerDeviation(own=own, margin=distance[0] - distance[1])
 
     @abstractmethod
-    def _fit(self, statistics: PathStatistics) -> tuple[Tensor, Tensor]:
+    def _affine(self, statistics: PathStatistics) -> tuple[Tensor, Tensor]:
         """W, shape (K, G), and b, shape (K, L)."""
 
     @abstractmethod

@@ -57,12 +57,12 @@ class _Mahalanobis(LayerScore):
         Adversarial Attacks", NeurIPS 2018.
     """
 
-    centre: Tensor
+    origin: Tensor
 
     def __init__(self, layout: PathLayout, classes: int) -> None:
         super().__init__(layout, classes)
         self.groups = equal_layers(layout)
-        self.register_buffer("centre", torch.zeros(layout.gates))
+        self.register_buffer("origin", torch.zeros(layout.gates))
         for index, group in enumerate(self.groups):
             blocks = torch.zeros(len(group.layers), group.size, group.size)
             self.register_buffer(f"whitening{index}", blocks)
@@ -71,12 +71,12 @@ class _Mahalanobis(LayerScore):
         self.indicator = self.indicator[order]
 
     @override
-    def _fit(self, statistics: PathStatistics) -> tuple[Tensor, Tensor]:
+    def _affine(self, statistics: PathStatistics) -> tuple[Tensor, Tensor]:
         moments = self._moments(statistics)
         total = float(statistics.counts.sum())
         centre = moments.sums.sum(dim=0) / total  # (G,)
         means = moments.sums / statistics.counts.unsqueeze(1)  # (K, G)
-        self.centre.copy_(centre)
+        self.origin.copy_(centre)
         whitened = []
         for index, group in enumerate(self.groups):
             mean = group.take(means)  # (n, K, C)
@@ -89,7 +89,7 @@ class _Mahalanobis(LayerScore):
 
     @override
     def _values(self, path: PathVectors) -> Tensor:
-        centred = self._vectors(path).to(self.weight.dtype) - self.centre
+        centred = self._vectors(path).to(self.weight.dtype) - self.origin
         return _side_by_side(
             [
                 group.take(centred) @ self.get_buffer(f"whitening{index}")

@@ -1,17 +1,53 @@
-"""From a path and the class logits to one score."""
+"""From what the network told about images to one score for each."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from detector.paths import PathLayout, PathVectors
-from detector.scoring.features import PathFeatures, SuspicionFeatures
-from detector.scoring.trees import TreeEnsemble
+from detector.paths import PathLayout
+from detector.scoring.fusion import Fusion, Witness
+from detector.scoring.observation import Observation
+from detector.scoring.path_scores import PathScores
+from detector.scoring.stability import MARGIN_FALL, PROBABILITY_FALL, Stability
 
-__all__ = ["Suspicion", "SuspicionScores"]
+__all__ = ["Statistics", "Suspicion", "SuspicionScores", "one_class_witnesses"]
+
+_STABILITY = "stability"
+
+
+def one_class_witnesses(copies: tuple[str, ...]) -> tuple[Witness, ...]:
+    """Who is heard where no attack was seen.
+
+    With copies: where the activations lie, how margins fall and how the probability falls, since
+    confident attacks show in the first two and those at the boundary in the last. Without copies
+    the activations of the predicted class, of the class they fit better, and the energy, which
+    confident attacks push up.
+
+    Args:
+        copies: Names of the copies, none for one pass.
+    """
+    path = Witness(name="activations", statistics=("activations/own:all",))
+    if not copies:
+        return (
+            path,
+            Witness(name="other class", statistics=("activations/margin:all",)),
+            Witness(name="energy", statistics=("confidence/high-energy",)),
+        )
+    falls = (MARGIN_FALL, PROBABILITY_FALL)
+    return (
+        path,
+        *(
+            Witness(
+                name=fall.replace("-", " "),
+                statistics=tuple(f"{_STABILITY}/{fall}:{copy}" for copy in copies),
+            )
+            for fall in falls
+        ),
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,68 +64,94 @@ class SuspicionScores:
     layer_weights: Tensor
 
 
-class Suspicion(nn.Module):
-    """The fitted detector, without the network and without a threshold.
-
-    Its ``state_dict`` holds all of it; `from_state` builds it again.
+class Statistics(nn.Module):
+    """All statistics of images and some copies of them.
 
     Args:
-        features: Fitted features.
-        trees: Fitted classifier on them.
-
-    Raises:
-        ValueError: If the trees read more features than there are.
+        path_scores: Scores of the images' own paths; shared between levels.
+        copies: Names of the copies that are looked at, none for one pass.
     """
 
-    def __init__(self, features: PathFeatures, trees: TreeEnsemble) -> None:
+    def __init__(self, path_scores: PathScores, copies: tuple[str, ...] = ()) -> None:
         super().__init__()
-        if trees.features > len(features.names):
+        self.path_scores = path_scores
+        self.copies = copies
+        self._stability: Stability | None = None
+        if copies:
+            self._stability = Stability(path_scores.layout, path_scores.classes, copies)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Name of each of the S statistics."""
+        if self._stability is None:
+            return self.path_scores.names
+        changes = (f"{_STABILITY}/{name}" for name in self._stability.names)
+        return (*self.path_scores.names, *changes)
+
+    def forward(self, seen: Observation) -> Tensor:
+        """All statistics, float of shape (B, S), those of the path first.
+
+        Args:
+            seen: What the network told about images and copies.
+
+        Raises:
+            ValueError: If a copy is missing, or layout or classes are others.
+        """
+        own = cast("Tensor", self.path_scores(seen))
+        if self._stability is None:
+            return own
+        return torch.cat([own, self._stability(seen)], dim=1)
+
+
+class Suspicion(nn.Module):
+    """The fitted detector of one level, without the network and without a threshold.
+
+    Args:
+        statistics: What is measured.
+        fusion: How it becomes one score.
+
+    Raises:
+        ValueError: If the fusion reads another number of statistics.
+    """
+
+    def __init__(self, statistics: Statistics, fusion: Fusion) -> None:
+        super().__init__()
+        if fusion.statistics != len(statistics.names):
             raise ValueError(
-                f"The classifier should read at most {len(features.names)} features. "
-                f"Found {trees.features}."
+                f"The fusion should read {len(statistics.names)} statistics. "
+                f"Found {fusion.statistics}."
             )
-        self.features = features
-        self.trees = trees
+        self.statistics = statistics
+        self.fusion = fusion
 
     @property
     def layout(self) -> PathLayout:
         """Which gates belong to which layer."""
-        return self.features.layout
+        return self.statistics.path_scores.layout
 
-    @classmethod
-    def from_state(cls, layout: PathLayout, classes: int, state: dict[str, Tensor]) -> Suspicion:
-        """The detector whose ``state_dict`` this is.
+    @property
+    def classes(self) -> int:
+        """Number of classes, K."""
+        return self.statistics.path_scores.classes
 
-        Args:
-            layout: Which gates belong to which layer.
-            classes: Number of classes, K.
-            state: Its tensors.
+    @property
+    def copies(self) -> tuple[str, ...]:
+        """Names of the copies that it reads."""
+        return self.statistics.copies
 
-        Raises:
-            KeyError, RuntimeError, ValueError, TypeError: If the state is not that of such a
-                detector.
-        """
-        prefix = "trees."
-        arrays = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-        suspicion = cls(PathFeatures(layout, classes), TreeEnsemble(**arrays))
-        suspicion.load_state_dict(state)
-        return suspicion.eval()
-
-    def forward(
-        self, path: PathVectors, class_logits: Tensor, predicted: Tensor
-    ) -> SuspicionScores:
+    def forward(self, seen: Observation) -> SuspicionScores:
         """Score a batch.
 
         Args:
-            path: The paths.
-            class_logits: Shape (B, K).
-            predicted: Predicted class of each image, int64 of shape (B,).
+            seen: What the network told about the images and their copies.
+
+        Raises:
+            ValueError: If a copy is missing, or layout or classes are others.
         """
-        found: SuspicionFeatures = self.features(path, class_logits, predicted)
-        scores = self.trees(found.values).to(torch.float32)
-        # Trees would take a side on NaN: it has to show in the score instead.
-        finite = found.values.sum(dim=1).isfinite()
+        values = cast("Tensor", self.statistics(seen))
+        path_scores = self.statistics.path_scores
+        own = values[:, : len(path_scores.names)]
         return SuspicionScores(
-            scores=torch.where(finite, scores, torch.nan),
-            layer_weights=found.layer_weights,
+            scores=cast("Tensor", self.fusion(values)),
+            layer_weights=path_scores.layer_weights(own),
         )

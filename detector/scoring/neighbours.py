@@ -1,0 +1,80 @@
+"""Which clean images took the most similar paths, by the number of gates that differ."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from detector.paths import PathLayout
+from detector.scoring.observation import Observation
+from detector.scoring.score import CleanImages, Score
+
+__all__ = ["HammingNeighbours"]
+
+_NEAREST = 5
+_FAR = 1.0
+"""No two paths differ in more than all gates."""
+
+
+class HammingNeighbours(Score):
+    """Share of gates that differ from the nearest clean paths.
+
+    ``own`` is the mean over the five nearest images of the predicted class; ``margin`` is the same
+    less the mean over the five nearest of any other class, positive where those are nearer.
+
+    Args:
+        layout: Which gates belong to which layer.
+        classes: Number of classes, K.
+        per_class: Most clean images of each class that are kept, at least 1.
+    """
+
+    bits: Tensor
+    labels: Tensor
+
+    def __init__(self, layout: PathLayout, classes: int, *, per_class: int = 100) -> None:
+        super().__init__(layout, classes)
+        if per_class < 1:
+            raise ValueError(f"per_class should be at least 1. Found {per_class}.")
+        self.per_class = per_class
+        self.register_buffer("bits", torch.zeros(0, layout.gates, dtype=torch.bool))
+        self.register_buffer("labels", torch.zeros(0, dtype=torch.int64))
+
+    @property
+    @override
+    def names(self) -> tuple[str, ...]:
+        return ("own", "margin")
+
+    @override
+    def _fit(self, clean: CleanImages) -> None:
+        rows = [
+            torch.nonzero(clean.labels == label).flatten()[: self.per_class]
+            for label in range(self.classes)
+        ]
+        chosen = torch.cat(rows)
+        self.bits = clean.sample.path.bits[chosen].to(torch.bool)
+        self.labels = clean.labels[chosen]
+
+    @override
+    def _score(self, seen: Observation) -> Tensor:
+        distance = self.distances(seen)
+        same = self.labels == seen.predicted.unsqueeze(1)  # (B, N)
+        own = _nearest(distance, same)
+        return torch.stack([own, own - _nearest(distance, ~same)], dim=1)
+
+    def distances(self, seen: Observation) -> Tensor:
+        """Share of gates that differ from each clean path that is kept, (B, N).
+
+        With soft bits it is the expected share.
+        """
+        kept = self.bits.to(seen.class_logits.dtype)  # (N, G)
+        bits = seen.path.bits.to(kept.dtype)
+        differing = bits.sum(dim=1, keepdim=True) + kept.sum(dim=1) - 2 * (bits @ kept.T)
+        # Gates say nothing where the network's output is not finite.
+        return differing / self.layout.gates + 0 * seen.class_logits.sum(dim=1, keepdim=True)
+
+
+def _nearest(distance: Tensor, among: Tensor) -> Tensor:
+    """Mean distance of the nearest few among the marked, (B, N) -> (B,)."""
+    few = min(_NEAREST, distance.shape[1])
+    return distance.masked_fill(~among, _FAR).topk(few, dim=1, largest=False).values.mean(dim=1)
