@@ -263,18 +263,38 @@ def calibrate(
             "average one does."
         ),
     ] = "pac",
+    fusion: Annotated[
+        str,
+        typer.Option(
+            help="How statistics become one score. one-class: without any attack. learnt: by trees "
+            "fitted on the table's attacks."
+        ),
+    ] = "one-class",
     classifier: Annotated[
-        str, typer.Option(help=f"What turns the layers' scores into one: {_CLASSIFIERS}.")
+        str, typer.Option(help=f"Which trees, where the fusion is learnt: {_CLASSIFIERS}.")
     ] = "gradient-boosting",
+    level: Annotated[
+        str | None,
+        typer.Option(
+            help="What a verdict may cost where the caller does not say: fast, standard, thorough. "
+            "Default: standard where the table has copies (extract --copy)."
+        ),
+    ] = None,
     folds: Annotated[
         int, typer.Option(min=0, help="Folds of the reported cross-validation; 0 for none.")
     ] = 3,
     seed: Annotated[int, typer.Option(help="Fixes classifier and folds.")] = 0,
 ) -> None:
-    """Fit the detector on a path table, calibrate it, and write the bundle."""
+    """Fit the detector on a path table, calibrate it, and write the bundle.
+
+    The first of the table's copies serves the standard level, all of them the thorough one; those
+    that do not leave clean predictions alone are dropped.
+    """
     from detector.conformal import Guarantee
     from detector.jobs.calibrate import CalibrateOptions
     from detector.jobs.calibrate import calibrate as run
+    from detector.pipeline import LevelName
+    from detector.scoring import FusionName
     from detector.scoring.classifiers import ClassifierName
 
     result = run(
@@ -285,7 +305,9 @@ def calibrate(
             alpha=alpha,
             confidence=confidence,
             guarantee=_choice(Guarantee, guarantee, "guarantee"),
+            fusion=_choice(FusionName, fusion, "fusion"),
             classifier=_choice(ClassifierName, classifier, "classifier"),
+            default_level=None if level is None else _choice(LevelName, level, "level"),
             folds=folds,
             seed=seed,
         )
@@ -295,6 +317,13 @@ def calibrate(
             f"{attack.attack}: {attack.images} images, AUROC {_figure(attack.auroc)}, "
             f"{_figure(attack.auroc_unseen)} if it is never seen in fitting"
         )
+    for copy in result.dropped:
+        typer.echo(
+            f"{copy.copy}: dropped, as only {copy.share:.1%} of clean images keep their class"
+        )
+    for info in result.manifest.levels:
+        looked_at = ", ".join(info.copies) or "no copies"
+        typer.echo(f"{info.name}: {1 + len(info.copies)} passes ({looked_at})")
     typer.echo(f"Calibrated: {result.bundle} (digest {result.manifest.digest})")
 
 
