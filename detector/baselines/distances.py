@@ -41,7 +41,7 @@ def nearest_distances(values: Tensor, reference: Tensor, count: int) -> Tensor:
     return torch.cat(
         [
             exact_distances(part, reference).topk(count, dim=1, largest=False).values
-            for part in values.split(_IMAGES_AT_ONCE)
+            for part in torch.split(values, _IMAGES_AT_ONCE)
         ]
     )
 

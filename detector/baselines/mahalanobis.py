@@ -69,7 +69,9 @@ class LeeMahalanobis(LayerwiseBaseline):
 
     @override
     def _measure(self, activations: Tensor) -> Tensor:
-        return torch.cat([self._closest(part) for part in activations.split(_IMAGES_AT_ONCE)])
+        return torch.cat(
+            [self._closest(part) for part in torch.split(activations, _IMAGES_AT_ONCE)]
+        )
 
     def _closest(self, activations: Tensor) -> Tensor:
         """The same for few images, (B, G) -> (B, L)."""
