@@ -11,14 +11,22 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import nn
 
-from detector.decoupling import Backbone, DecoupledNetwork, build_backbone
+from detector.decoupling import Backbone, DecoupledNetwork, always_open, build_backbone
 from detector.errors import DataError
 from detector.preprocessing import Preprocessing
 from detector.storage import atomic_path
 
-__all__ = ["NetworkInfo", "build_network", "load_network", "load_plain", "save_weights"]
+__all__ = [
+    "NetworkInfo",
+    "build_network",
+    "load_gated",
+    "load_network",
+    "load_plain",
+    "save_weights",
+]
 
 _HEADER = "offpath"
+_GATES = "controllers."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,6 +107,29 @@ def load_plain(path: Path) -> tuple[nn.Module, NetworkInfo]:
     network = build_backbone(info.backbone, len(info.class_names))
     _fill(network, path)
     return network.eval(), info
+
+
+def load_gated(path: Path) -> tuple[DecoupledNetwork, NetworkInfo]:
+    """A decoupled network, or a plain one with all its gates open, and what it is.
+
+    In evaluation mode, as `load_network` and `load_plain` give them.
+
+    Raises:
+        DataError: If the file is missing, unreadable or neither.
+    """
+    if _holds_gates(path):
+        return load_network(path)
+    plain, info = load_plain(path)
+    return always_open(plain), info
+
+
+def _holds_gates(path: Path) -> bool:
+    """Whether a file holds a decoupled network; so does one that cannot be read, to be refused."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return any(name.startswith(_GATES) for name in file.keys())  # noqa: SIM118 - no dict
+    except (OSError, SafetensorError):
+        return True
 
 
 def _read_info(path: Path) -> NetworkInfo:

@@ -165,7 +165,12 @@ def extract(
     *,
     data: DataOption,
     network: Annotated[
-        Path, typer.Option(help="The network's file, as train writes it.", metavar="FILE")
+        Path,
+        typer.Option(
+            help="The network's file, as train writes it. A plain one is looked at with all its "
+            "gates open, for comparison; nothing can be calibrated with it.",
+            metavar="FILE",
+        ),
     ],
     output: OutputOption,
     split: Annotated[
@@ -220,7 +225,7 @@ def extract(
     from detector.jobs.extract import extract as run
     from detector.jobs.surrogate import Surrogate
     from detector.path_table import SplitName
-    from detector.weights import load_network
+    from detector.weights import load_gated
     from service.devices import chosen_device
 
     options = ExtractOptions(
@@ -234,7 +239,7 @@ def extract(
         device=str(chosen_device(device)),
         seed=seed,
     )
-    trained, info = load_network(network)
+    trained, info = load_gated(network)
     surrogate = None if attack_through is None else Surrogate.load(attack_through)
     splits = load_splits(data, preprocessing=info.preprocessing)
     run(trained, splits, options, surrogate=surrogate)

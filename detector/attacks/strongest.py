@@ -11,7 +11,7 @@ from detector.attacks.balls import Unbounded
 from detector.attacks.base import Attack
 from detector.attacks.model import DEFAULT_WAYS, AttackedModel, way_name
 from detector.attacks.result import AttackResult, check_labels, class_logits, margins
-from detector.decoupling import Binariser, DecoupledNetwork, Frozen
+from detector.decoupling import Binariser, DecoupledNetwork, Frozen, is_always_open
 from detector.errors import InvalidInputError
 from detector.preprocessing import Preprocessing
 
@@ -44,8 +44,8 @@ class StrongestOf:
     the least change, the smaller change.
 
     Args:
-        ways: Ways through the gates, at least one. Networks without gates are attacked once, and
-            so is any network where no gradient is followed.
+        ways: Ways through the gates, at least one. Networks without gates, or with gates that
+            never close, are attacked once, and so is any network where no gradient is followed.
     """
 
     ways: tuple[Binariser, ...] = DEFAULT_WAYS
@@ -106,9 +106,8 @@ class StrongestOf:
         )
 
     def _ways_into(self, network: nn.Module, attack: Attack) -> tuple[Binariser, ...]:
-        if isinstance(network, DecoupledNetwork) and attack.follows_gradient:
-            return self.ways
-        return (Frozen(),)
+        gated = isinstance(network, DecoupledNetwork) and not is_always_open(network)
+        return self.ways if gated and attack.follows_gradient else (Frozen(),)
 
 
 def attack_images(

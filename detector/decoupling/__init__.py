@@ -18,6 +18,7 @@ from detector.decoupling.losses import (
     OutputToGates,
 )
 from detector.decoupling.network import DecoupledNetwork, DecoupledOutput, GateRecord
+from detector.decoupling.open_gates import always_open, is_always_open
 from detector.decoupling.sites import GateSite, find_gate_sites
 
 __all__ = [
@@ -38,6 +39,8 @@ __all__ = [
     "Relaxed",
     "SemHash",
     "StraightThrough",
+    "always_open",
     "build_backbone",
     "find_gate_sites",
+    "is_always_open",
 ]

@@ -9,6 +9,7 @@ from torch import nn
 
 from detector.attacks import AttackSpec, StrongestOf, TransferThrough
 from detector.data import Splits
+from detector.decoupling import DecoupledNetwork, is_always_open
 from detector.errors import DataError, InvalidInputError
 from detector.fingerprints import network_digest
 from detector.preprocessing import Preprocessing
@@ -88,7 +89,7 @@ class Surrogate:
         Raises:
             DataError: If it is that network itself, or has other classes or another input size.
         """
-        if self.digest == network_digest(network):
+        if self.digest in _digests(network):
             raise DataError(
                 "The network that attacks go through should be another one than the network under "
                 f"attack. Found {self.label} twice. Leave it out to attack the network itself."
@@ -103,6 +104,14 @@ class Surrogate:
                     f"The network that attacks go through should have the {name} of the network "
                     f"under attack, {expected}. Found {found}. Give one trained on the same data."
                 )
+
+
+def _digests(network: nn.Module) -> set[str]:
+    """Digests by which a network goes: that of a plain one does not change by wrapping it."""
+    digests = {network_digest(network)}
+    if isinstance(network, DecoupledNetwork) and is_always_open(network):
+        digests.add(network_digest(network.backbone))
+    return digests
 
 
 def _size(preprocessing: Preprocessing) -> str:

@@ -4,10 +4,17 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from detector.decoupling import Backbone, build_backbone
+from detector.decoupling import Backbone, build_backbone, is_always_open
 from detector.errors import DataError
 from detector.preprocessing import CIFAR10_PREPROCESSING
-from detector.weights import NetworkInfo, build_network, load_network, load_plain, save_weights
+from detector.weights import (
+    NetworkInfo,
+    build_network,
+    load_gated,
+    load_network,
+    load_plain,
+    save_weights,
+)
 
 INFO = NetworkInfo(
     backbone=Backbone.CIFAR_RESNET20,
@@ -68,19 +75,40 @@ def test_a_plain_network_is_no_decoupled_one_nor_the_other_way_round(tmp_path, n
         load_plain(path)
 
 
+def test_a_plain_network_gets_gates_that_are_open_and_a_decoupled_one_keeps_its_own(
+    tmp_path, network, images
+):
+    path = tmp_path / "file.safetensors"
+    plain = build_backbone(INFO.backbone, 3).eval()
+    save_weights(path, plain, INFO)
+    opened, info = load_gated(path)
+    assert info == INFO
+    assert is_always_open(opened)
+    assert not opened.training
+    assert torch.equal(opened(images).class_logits, plain(images))
+    save_weights(path, opened, INFO)
+    assert is_always_open(load_gated(path)[0])
+    save_weights(path, network, INFO)
+    decoupled, info = load_gated(path)
+    assert info == INFO
+    assert torch.equal(decoupled(images).path.logits, network(images).path.logits)
+
+
+@pytest.mark.parametrize("load", [load_network, load_gated])
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.99])
-def test_a_truncated_file_is_refused(tmp_path, network, share):
+def test_a_truncated_file_is_refused(tmp_path, network, share, load):
     path = tmp_path / "network.safetensors"
     save_weights(path, network, INFO)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
     with pytest.raises(DataError, match=r"network\.safetensors should"):
-        load_network(path)
+        load(path)
 
 
-def test_a_missing_file_is_refused(tmp_path):
+@pytest.mark.parametrize("load", [load_network, load_gated])
+def test_a_missing_file_is_refused(tmp_path, load):
     with pytest.raises(DataError, match="should be a network written by `offpath train`"):
-        load_network(tmp_path / "missing.safetensors")
+        load(tmp_path / "missing.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -100,5 +128,6 @@ def test_a_missing_file_is_refused(tmp_path):
 def test_a_file_whose_header_describes_no_network_is_refused(tmp_path, header):
     path = tmp_path / "other.safetensors"
     save_file({"weight": torch.zeros(2)}, path, metadata=header)
-    with pytest.raises(DataError, match="should be a network written by `offpath train`"):
-        load_plain(path)
+    for load in (load_plain, load_gated):
+        with pytest.raises(DataError, match="should be a network written by `offpath train`"):
+            load(path)

@@ -18,7 +18,7 @@ def handed_over(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What the job was given as the network that attacks go through, call by call."""
     given: list[Any] = []
     info = SimpleNamespace(preprocessing=None)
-    monkeypatch.setattr("detector.weights.load_network", lambda _: (None, info))
+    monkeypatch.setattr("detector.weights.load_gated", lambda _: (None, info))
     monkeypatch.setattr("detector.data.load_splits", lambda *_, **__: None)
     monkeypatch.setattr(
         "detector.jobs.surrogate.Surrogate.load",

@@ -21,7 +21,7 @@ from detector.attacks import (
     StrongestOf,
     attack_images,
 )
-from detector.decoupling import Frozen, Relaxed, StraightThrough
+from detector.decoupling import Frozen, Relaxed, StraightThrough, always_open
 from detector.errors import InvalidInputError
 
 EPSILON = 8 / 255
@@ -195,6 +195,19 @@ def test_networks_without_gates_are_attacked_in_one_way(plain_target) -> None:
     )
     assert result.ways == ("frozen",)
     assert result.success.any()
+
+
+def test_networks_whose_gates_never_close_are_attacked_as_the_plain_ones_inside(
+    plain_target,
+) -> None:
+    target, attack = plain_target, Pgd(epsilon=EPSILON)
+    plain, opened = (
+        attack_images(network, target.preprocessing, target.pixels, target.labels, attack)
+        for network in (target.network, always_open(target.network))
+    )
+    assert opened.ways == ("frozen",)
+    assert torch.equal(opened.images, plain.images)
+    assert torch.equal(opened.margin, plain.margin)
 
 
 def test_noise_needs_one_way_only(target) -> None:

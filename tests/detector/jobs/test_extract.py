@@ -13,6 +13,8 @@ from PIL import Image
 from detector.attacks import AttackSpec
 from detector.copies import Flip
 from detector.data import ArraySource, load_splits
+from detector.decoupling import always_open
+from detector.fingerprints import network_digest
 from detector.jobs.extract import extract
 from detector.path_table import PathTable, SplitName
 
@@ -50,6 +52,23 @@ def test_attacked_rows_stand_beside_their_clean_ones(
     assert torch.equal(attacked.success, right & (attacked.predictions != attacked.labels))
     assert attacked.success.any()
     assert set(attacked.ways) <= {"straight-through-1", "relaxed-1", "frozen"}
+
+
+def test_a_plain_network_is_extracted_with_all_its_gates_open(
+    tiny_network, tiny_splits, tmp_path, options
+) -> None:
+    network = always_open(tiny_network.detach_hooks())
+    table = extract(network, tiny_splits, options(tmp_path))
+    assert table.info.network == network_digest(network)
+    clean, attacked = table.read(SplitName.TEST), table.read(SplitName.TEST, PGD.label)
+    pixels = tiny_splits.test.read(clean.image_ids.tolist(), tiny_splits.preprocessing)
+    with torch.no_grad():
+        logits = tiny_network.backbone(tiny_splits.preprocessing(pixels))
+    torch.testing.assert_close(clean.class_logits, logits, rtol=0, atol=1e-5)
+    assert bool(clean.path.bits.all())
+    assert bool(attacked.path.bits.all())
+    assert attacked.success.any()
+    assert set(attacked.ways) == {"frozen"}
 
 
 def test_success_is_that_of_8_bit_images(tiny_network, tiny_splits, tmp_path, options) -> None:

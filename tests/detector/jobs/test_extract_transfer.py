@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from detector.attacks import AttackSpec
-from detector.decoupling import Backbone, DecoupledNetwork, build_backbone
+from detector.decoupling import Backbone, DecoupledNetwork, always_open, build_backbone
 from detector.decoupling.backbones import CifarResNet
 from detector.errors import DataError, InvalidInputError
 from detector.fingerprints import network_digest
@@ -158,6 +158,16 @@ def test_a_file_of_either_kind_becomes_a_surrogate(plain, tiny_splits, tmp_path)
     assert isinstance(loaded.network, DecoupledNetwork) != plain
     assert loaded.digest == network_digest(network)
     assert loaded.class_names == info.class_names
+
+
+def test_a_plain_network_is_no_other_one_than_itself_with_open_gates(
+    tiny_splits, tiny_network
+) -> None:
+    surrogate = surrogate_of(tiny_splits)
+    with pytest.raises(DataError, match="another one than the network"):
+        surrogate.check_fits(always_open(surrogate.network), tiny_splits)
+    surrogate.check_fits(always_open(surrogate_of(tiny_splits, seed=2).network), tiny_splits)
+    surrogate.check_fits(DecoupledNetwork(surrogate.network), tiny_splits)
 
 
 def test_a_file_of_neither_kind_is_refused(tmp_path) -> None:
