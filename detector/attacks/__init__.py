@@ -8,6 +8,7 @@ and `AttackSpec` names attacks on the command line.
 from detector.attacks.balls import Ball, LinfBall, RmsBall, Unbounded
 from detector.attacks.base import Attack, attackable
 from detector.attacks.black_box import Square
+from detector.attacks.corruption import Corrupted
 from detector.attacks.eight_bit import Ddn
 from detector.attacks.gradient_sign import ApgdCe, Bim, Fgsm, Mim, Pgd
 from detector.attacks.minimum_norm import CwL2, DeepFool
@@ -31,6 +32,7 @@ __all__ = [
     "AttackedModel",
     "Ball",
     "Bim",
+    "Corrupted",
     "CwL2",
     "Ddn",
     "DeepFool",
