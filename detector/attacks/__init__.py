@@ -2,7 +2,7 @@
 
 An attack is an immutable object such as ``Pgd(epsilon=8 / 255)``; `attack_images` turns it loose on
 uint8 images in all ways through the gates, `TransferThrough` makes the images on another network,
-and `AttackSpec` names attacks on the command line.
+and `AttackSpec` names attacks on the command line. Noise and corruptions take the same way.
 """
 
 from detector.attacks.balls import Ball, LinfBall, RmsBall, Unbounded

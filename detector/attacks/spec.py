@@ -162,8 +162,11 @@ class AttackSpec:
 
     def build(self) -> Attack:
         """The attack itself."""
-        made = _described(self.name)(**dict(self.options))
-        return Corrupted(corruption=made) if isinstance(made, Corruption) else made
+        options = dict(self.options)
+        if isinstance(self.name, CorruptionName):
+            made = corruption_class(self.name)(severity=int(options["severity"]))
+            return Corrupted(corruption=made)
+        return attack_class(self.name)(**options)
 
     def _whole(self, name: str, value: float) -> int:
         if value != int(value):
@@ -174,9 +177,11 @@ class AttackSpec:
 
 
 def _name(text: str) -> AttackName | CorruptionName:
-    for names in (AttackName, CorruptionName):
-        with suppress(ValueError):
-            return names(text.strip().lower())
+    written = text.strip().lower()
+    with suppress(ValueError):
+        return AttackName(written)
+    with suppress(ValueError):
+        return CorruptionName(written)
     raise InvalidInputError(
         f"An attack should be one of {', '.join(AttackName)}, or a corruption, one of "
         f"{', '.join(CorruptionName)}. Found {text!r}.",

@@ -37,11 +37,11 @@ class DefocusBlur(Corruption):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GlassBlur(Corruption):
-    """Frosted glass: pixels change places with a neighbour, between two slight Gaussian filters.
+    """Frosted glass: pixels come from beside their place, between two slight Gaussian filters.
 
-    Pixels are taken from the bottom right, one after the other, each with one of those above and
-    to the left, or with itself. They are swapped, as the paper means it; the original's script
-    copies the neighbour instead, because numpy's rows are views.
+    In each round a pixel becomes itself or one of its neighbours above and to the left, but for
+    two rows and columns at the edge. So the published images were made; their script means to
+    swap the two, but copies one, and swaps, which carry pixels far, would exceed all else.
     """
 
     kind: ClassVar[CorruptionName] = CorruptionName.GLASS_BLUR
@@ -49,26 +49,16 @@ class GlassBlur(Corruption):
     @override
     def _corrupt(self, images: Tensor, draws: Draws) -> Tensor:
         sigma, rounds = self._level(((0.05, 1), (0.25, 1), (0.4, 1), (0.25, 2), (0.4, 2)))
-        smooth = smoothed(images, sigma, reach=4).flatten(2)
-        order = _shuffled(draws, *images.shape[2:], rounds).unsqueeze(1).expand_as(smooth)
-        return smoothed(smooth.gather(2, order).view_as(images), sigma, reach=4)
-
-
-def _shuffled(draws: Draws, height: int, width: int, rounds: int) -> Tensor:
-    """Which pixel comes to each place, int64 of shape (B, H * W)."""
-    moves = draws.whole(-1, 0, rounds, height, width, 2)  # down and across
-    targets = moves[..., 0] * width + moves[..., 1]  # (B, rounds, H, W)
-    image = torch.arange(len(moves))
-    order = torch.arange(height * width).repeat(len(moves), 1)
-    for turn in range(rounds):
-        for row in range(height - 1, 1, -1):
-            for column in range(width - 1, 1, -1):
-                here = row * width + column
-                there = here + targets[:, turn, row, column]
-                kept = order[:, here].clone()
-                order[:, here] = order[image, there]
-                order[image, there] = kept
-    return order
+        height, width = images.shape[2:]
+        here = torch.arange(height * width).view(height, width)
+        moves = draws.whole(0, 1, 2, rounds, height, width)  # (B, 2, rounds, H, W)
+        steps = width * moves[:, 0] + moves[:, 1]
+        steps[..., :2, :], steps[..., :2] = 0, 0
+        flat = smoothed(images, sigma, reach=4).flatten(2)
+        for turn in range(rounds):
+            source = (here - steps[:, turn]).flatten(1).unsqueeze(1)
+            flat = flat.gather(2, source.expand_as(flat))
+        return smoothed(flat.view_as(images), sigma, reach=4)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

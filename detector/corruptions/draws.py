@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 __all__ = ["Draws"]
@@ -54,5 +56,5 @@ class Draws:
         return torch.tensor(cosines), torch.tensor(sines)
 
     @staticmethod
-    def _stacked(drawn: list[np.ndarray]) -> Tensor:
+    def _stacked(drawn: Sequence[NDArray[Any]]) -> Tensor:
         return torch.from_numpy(np.stack(drawn)).to(torch.float32)

@@ -50,7 +50,8 @@ def _ice(draws: Draws, height: int, width: int) -> Tensor:
         needles = torch.maximum(needles, _ridges(draws, height, width, cosine, sine))
         # On by 60 degrees.
         cosine, sine = half * cosine - root * sine, root * cosine + half * sine
-    return 0.3 + 0.7 * needles
+    low, high = needles.amin(dim=(1, 2), keepdim=True), needles.amax(dim=(1, 2), keepdim=True)
+    return 0.2 + 0.8 * ((needles - low) / (high - low).clamp(min=1e-6)).square()
 
 
 def _ridges(draws: Draws, height: int, width: int, cosine: Tensor, sine: Tensor) -> Tensor:
@@ -61,7 +62,7 @@ def _ridges(draws: Draws, height: int, width: int, cosine: Tensor, sine: Tensor)
     total, weight = torch.zeros(len(cosine), height, width), 1.0
     for octave in range(3):
         lattice = 2 * draws.uniform(1, _LATTICE, _LATTICE) - 1
-        spacing = 8 / 2**octave
+        spacing = 6 / 2**octave
         height_map = read_at(lattice, along / (4 * spacing), beside / spacing)[:, 0]
         crease = 1 - height_map.abs()
         total += weight * crease.square().square()
