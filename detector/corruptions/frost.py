@@ -51,7 +51,7 @@ def _ice(draws: Draws, height: int, width: int) -> Tensor:
         # On by 60 degrees.
         cosine, sine = half * cosine - root * sine, root * cosine + half * sine
     low, high = needles.amin(dim=(1, 2), keepdim=True), needles.amax(dim=(1, 2), keepdim=True)
-    return 0.2 + 0.8 * ((needles - low) / (high - low).clamp(min=1e-6)).square()
+    return 0.3 + 0.7 * (needles - low) / (high - low).clamp(min=1e-6)
 
 
 def _ridges(draws: Draws, height: int, width: int, cosine: Tensor, sine: Tensor) -> Tensor:
