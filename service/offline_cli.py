@@ -180,7 +180,7 @@ def extract(
         typer.Option(
             help="What is done to the images beside nothing at all, such as fgsm:8/255, "
             "pgd:eps=8/255,steps=20, square:8/255, ddn or cw-l2, noise such as noise-sign:8/255, "
-            f"or a corruption with its severity in 1..5, such as fog:3; repeat for more. "
+            "or a corruption with its severity in 1..5, such as fog:3; repeat for more. "
             f"Corruptions: {_CORRUPTIONS}."
         ),
     ] = None,
