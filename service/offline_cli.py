@@ -27,6 +27,10 @@ _BACKBONES = (
     "resnet50, vgg16, vgg16-bn, googlenet"
 )
 _COPIES = "flip, shift:left (right, up, down), scale:0.75, median:3, bits:5, jpeg:75"
+_CORRUPTIONS = (
+    "gaussian-noise, shot-noise, impulse-noise, defocus-blur, glass-blur, motion-blur, zoom-blur, "
+    "snow, frost, fog, brightness, contrast, elastic-transform, pixelate, jpeg-compression, resize"
+)
 _CLASSIFIERS = "random-forest, adaboost, gradient-boosting"
 E = TypeVar("E", bound=StrEnum)
 
@@ -180,7 +184,9 @@ def extract(
         list[str] | None,
         typer.Option(
             help="What is done to the images beside nothing at all, such as fgsm:8/255, "
-            "pgd:eps=8/255,steps=20, square:8/255, ddn or cw-l2; repeat for more."
+            "pgd:eps=8/255,steps=20, square:8/255, ddn or cw-l2, noise such as noise-sign:8/255, "
+            "or a corruption with its severity in 1..5, such as fog:3; repeat for more. "
+            f"Corruptions: {_CORRUPTIONS}."
         ),
     ] = None,
     copy: Annotated[

@@ -2,12 +2,13 @@
 
 An attack is an immutable object such as ``Pgd(epsilon=8 / 255)``; `attack_images` turns it loose on
 uint8 images in all ways through the gates, `TransferThrough` makes the images on another network,
-and `AttackSpec` names attacks on the command line.
+and `AttackSpec` names attacks on the command line. Noise and corruptions take the same way.
 """
 
 from detector.attacks.balls import Ball, LinfBall, RmsBall, Unbounded
 from detector.attacks.base import Attack, attackable
 from detector.attacks.black_box import Square
+from detector.attacks.corruption import Corrupted
 from detector.attacks.eight_bit import Ddn
 from detector.attacks.gradient_sign import ApgdCe, Bim, Fgsm, Mim, Pgd
 from detector.attacks.minimum_norm import CwL2, DeepFool
@@ -31,6 +32,7 @@ __all__ = [
     "AttackedModel",
     "Ball",
     "Bim",
+    "Corrupted",
     "CwL2",
     "Ddn",
     "DeepFool",

@@ -30,8 +30,8 @@ class Attack(ABC):
     follows_gradient: ClassVar[bool] = True
     """False where no gradient is read: one way through the gates of the model is enough."""
 
-    is_noise: ClassVar[bool] = False
-    """True for changes that do not look at the model and mean it no harm."""
+    is_benign: ClassVar[bool] = False
+    """True for noise and corruptions: they do not look at the model and mean it no harm."""
 
     @property
     def ball(self) -> Ball:

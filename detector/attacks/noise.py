@@ -31,7 +31,7 @@ class _Noise(Attack):
     epsilon: float
 
     follows_gradient: ClassVar[bool] = False
-    is_noise: ClassVar[bool] = True
+    is_benign: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_epsilon(self.epsilon)

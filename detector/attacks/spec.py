@@ -1,21 +1,24 @@
-"""Attacks by name, as commands, tables and reports write them."""
+"""Attacks and corruptions by name, as commands, tables and reports write them."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
 from detector.attacks.base import Attack
 from detector.attacks.black_box import Square
+from detector.attacks.corruption import Corrupted
 from detector.attacks.eight_bit import Ddn
 from detector.attacks.gradient_sign import ApgdCe, Bim, Fgsm, Mim, Pgd
 from detector.attacks.minimum_norm import CwL2, DeepFool
 from detector.attacks.noise import GaussianNoise, SignNoise, UniformNoise
 from detector.attacks.spatial import Spatial
 from detector.attacks.targeted import ApgdT, Fab
+from detector.corruptions import Corruption, CorruptionName, corruption_class
 from detector.errors import InvalidInputError
 
 __all__ = ["AttackName", "AttackSpec", "attack_class"]
@@ -25,6 +28,8 @@ _NUMBER = re.compile(
 )
 _SURROGATE = re.compile(r"[0-9a-f]{12}", re.ASCII)
 _FIELD = "attack"
+_STRENGTHS = {"epsilon": "8/255", "severity": "3"}
+"""What has to be given where there is such an option, and an example of it."""
 
 
 class AttackName(StrEnum):
@@ -66,17 +71,17 @@ _CLASSES: dict[AttackName, type[Attack]] = {
 }
 
 
-def attack_class(name: AttackName) -> type[Attack]:
-    """The class of attacks that a name stands for."""
-    return _CLASSES[name]
+def attack_class(name: AttackName | CorruptionName) -> type[Attack]:
+    """The class of attacks that a name stands for; all corruptions share one."""
+    return Corrupted if isinstance(name, CorruptionName) else _CLASSES[name]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AttackSpec:
-    """An attack with its options, checked when it is made.
+    """An attack or a corruption with its options, checked when it is made.
 
     Args:
-        name: Which attack.
+        name: Which attack or corruption.
         options: Name and value of each option that is given, in any order; they are kept in the
             order of the attack's own arguments, without those that have their default value.
         through: For a transfer attack the beginning of the digest of the network that the images
@@ -86,7 +91,7 @@ class AttackSpec:
         InvalidInputError: If the attack has no such option, lacks one, or refuses its value.
     """
 
-    name: AttackName
+    name: AttackName | CorruptionName
     options: tuple[tuple[str, float], ...] = ()
     through: str = ""
 
@@ -97,7 +102,7 @@ class AttackSpec:
                 f"Found {self.through!r}.",
                 field=_FIELD,
             )
-        known = dataclasses.fields(attack_class(self.name))  # type: ignore[arg-type]  # each is a dataclass
+        known = dataclasses.fields(_described(self.name))  # type: ignore[arg-type]  # each is a dataclass
         names = [field.name for field in known]
         given = dict(self.options)
         unknown = [name for name in given if name not in names]
@@ -107,11 +112,13 @@ class AttackSpec:
                 f"Found {', '.join(name for name, _ in self.options)}.",
                 field=_FIELD,
             )
-        if "epsilon" in names and "epsilon" not in given:
-            raise InvalidInputError(
-                f"{self.name} should have an epsilon. Found none. Write {self.name}:8/255.",
-                field=_FIELD,
-            )
+        for strength, example in _STRENGTHS.items():
+            if strength in names and strength not in given:
+                raise InvalidInputError(
+                    f"{self.name} should be followed by its {strength}. Found none. "
+                    f"Write {self.name}:{example}.",
+                    field=_FIELD,
+                )
         for field in known:
             if field.name in given and field.type == "int":
                 given[field.name] = self._whole(field.name, given[field.name])
@@ -121,29 +128,25 @@ class AttackSpec:
 
     @classmethod
     def parse(cls, text: str) -> AttackSpec:
-        """Read a spec such as ``pgd:8/255``, ``pgd:eps=8/255,steps=20`` or ``cw-l2``.
+        """Read a spec such as ``pgd:8/255``, ``pgd:eps=8/255,steps=20``, ``cw-l2`` or ``fog:3``.
 
         Args:
             text: The attack's name and, behind a colon, its options separated by commas. A value
-                without a name is the epsilon; ``eps`` is short for it. In labels of transfer
-                attacks ``@`` and the network that they go through follow.
+                without a name is the epsilon, of a corruption the severity; ``eps`` is short for
+                epsilon. In labels of transfer attacks ``@`` and the network that they go through
+                follow.
 
         Raises:
             InvalidInputError: If the text does not read so.
         """
         made, at, through = (part.strip() for part in text.partition("@"))
-        name, _, rest = made.partition(":")
-        try:
-            attack = AttackName(name.strip().lower())
-        except ValueError:
-            raise InvalidInputError(
-                f"An attack should be one of {', '.join(AttackName)}. Found {name!r}.",
-                field=_FIELD,
-            ) from None
+        written, _, rest = made.partition(":")
+        name = _name(written)
+        strength = "severity" if isinstance(name, CorruptionName) else "epsilon"
         parts = [part.strip() for part in rest.split(",")] if rest.strip() else []
-        options = tuple(_option(part, text) for part in parts)
+        options = tuple(_option(part, text, strength) for part in parts)
         # An @ with nothing behind it stays, and is refused as no digest.
-        return cls(name=attack, options=options, through=through or at)
+        return cls(name=name, options=options, through=through or at)
 
     @property
     def epsilon(self) -> float | None:
@@ -153,16 +156,17 @@ class AttackSpec:
     @property
     def label(self) -> str:
         """The shortest text from which `parse` makes this spec."""
-        parts = [
-            _epsilon_text(value) if name == "epsilon" else f"{name}={value:.12g}"
-            for name, value in self.options
-        ]
+        parts = [_option_text(name, value) for name, value in self.options]
         made = f"{self.name}:{','.join(parts)}" if parts else str(self.name)
         return f"{made}@{self.through}" if self.through else made
 
     def build(self) -> Attack:
         """The attack itself."""
-        return attack_class(self.name)(**dict(self.options))
+        options = dict(self.options)
+        if isinstance(self.name, CorruptionName):
+            made = corruption_class(self.name)(severity=int(options["severity"]))
+            return Corrupted(corruption=made)
+        return attack_class(self.name)(**options)
 
     def _whole(self, name: str, value: float) -> int:
         if value != int(value):
@@ -172,10 +176,28 @@ class AttackSpec:
         return int(value)
 
 
-def _option(part: str, text: str) -> tuple[str, float]:
+def _name(text: str) -> AttackName | CorruptionName:
+    written = text.strip().lower()
+    with suppress(ValueError):
+        return AttackName(written)
+    with suppress(ValueError):
+        return CorruptionName(written)
+    raise InvalidInputError(
+        f"An attack should be one of {', '.join(AttackName)}, or a corruption, one of "
+        f"{', '.join(CorruptionName)}. Found {text!r}.",
+        field=_FIELD,
+    )
+
+
+def _described(name: AttackName | CorruptionName) -> type[Attack | Corruption]:
+    """The dataclass whose fields are the options."""
+    return corruption_class(name) if isinstance(name, CorruptionName) else attack_class(name)
+
+
+def _option(part: str, text: str, strength: str) -> tuple[str, float]:
     name, equals, number = part.partition("=")
     if not equals:
-        name, number = "epsilon", part
+        name, number = strength, part
     name = name.strip().replace("-", "_")
     match = _NUMBER.fullmatch(number.strip())
     divisor = int(match["divisor"] or 1) if match else 0
@@ -186,6 +208,12 @@ def _option(part: str, text: str) -> tuple[str, float]:
             field=_FIELD,
         )
     return "epsilon" if name == "eps" else name, float(match["value"]) / divisor
+
+
+def _option_text(name: str, value: float) -> str:
+    if name == "epsilon":
+        return _epsilon_text(value)
+    return f"{value:g}" if name == "severity" else f"{name}={value:.12g}"
 
 
 def _epsilon_text(epsilon: float) -> str:

@@ -21,7 +21,8 @@ class ExtractOptions:
     Args:
         output: Folder of the path table; what is there already is kept.
         splits: Which splits.
-        attacks: What is done to their images, beside nothing at all; noise counts among them.
+        attacks: What is done to their images, beside nothing at all; noise and corruptions count
+            among them.
         copies: Which copies of the images, clean and attacked, are looked at beside them.
         limit: Number of images of each split that are there afterwards, or all by default. They
             are drawn in a fixed order, so that a larger limit adds to a smaller one's; only a last

@@ -8,7 +8,7 @@ from enum import Enum
 import torch
 from torch import Tensor
 
-from detector.attacks import AttackSpec, attack_class
+from detector.attacks import AttackSpec
 from detector.errors import CalibrationError
 from detector.path_table import CLEAN, PathTable, SplitName
 from detector.scoring import Statistics
@@ -17,7 +17,7 @@ __all__ = ["FitRows", "Kind", "read_fit_rows"]
 
 
 class Kind(Enum):
-    """What was done to the images of a part."""
+    """What was done to the images of a part; corruptions count as noise."""
 
     CLEAN = "clean"
     NOISE = "noise"
@@ -147,8 +147,7 @@ def read_fit_rows(table: PathTable, statistics: Statistics) -> FitRows:
 def _kind(label: str) -> Kind:
     if label == CLEAN:
         return Kind.CLEAN
-    attack = attack_class(AttackSpec.parse(label).name)
-    return Kind.NOISE if attack.is_noise else Kind.ATTACK
+    return Kind.NOISE if AttackSpec.parse(label).build().is_benign else Kind.ATTACK
 
 
 @torch.inference_mode()

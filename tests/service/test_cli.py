@@ -18,6 +18,7 @@ import typer
 
 from detector.conformal import Guarantee
 from detector.copies import CopyName, Direction
+from detector.corruptions import CorruptionName
 from detector.decoupling import Backbone
 from detector.decoupling.recipes import Preset
 from detector.path_table import SplitName
@@ -83,6 +84,7 @@ def test_no_word_of_a_help_is_lost_as_markup(
         ("extract", SplitName),
         ("extract", CopyName),
         ("extract", Direction),
+        ("extract", CorruptionName),
         ("calibrate", ClassifierName),
         ("calibrate", Guarantee),
     ],

@@ -16,6 +16,7 @@ from detector.attacks import (
     AttackedModel,
     AttackName,
     Bim,
+    Corrupted,
     CwL2,
     Ddn,
     DeepFool,
@@ -32,6 +33,7 @@ from detector.attacks import (
     attack_class,
 )
 from detector.attacks.result import margins
+from detector.corruptions import CorruptionName, Fog, GlassBlur, JpegCompression, corruption_class
 from detector.decoupling import StraightThrough
 from detector.errors import InvalidInputError
 
@@ -58,6 +60,9 @@ UNBOUNDED = [
     DeepFool(steps=3),
     Ddn(steps=6),
     Spatial(tries=4),
+    Corrupted(corruption=Fog(severity=3)),
+    Corrupted(corruption=GlassBlur(severity=1)),
+    Corrupted(corruption=JpegCompression(severity=5)),
 ]
 ALL = [*BOUNDED, *UNBOUNDED]
 
@@ -74,7 +79,9 @@ def modes_of(model) -> list[bool]:
 
 
 def test_every_named_attack_is_in_the_table() -> None:
-    assert {type(attack) for attack in ALL} == {attack_class(name) for name in AttackName}
+    assert {type(attack) for attack in ALL} == {
+        attack_class(name) for name in (*AttackName, *CorruptionName)
+    }
 
 
 @every_attack
@@ -143,7 +150,7 @@ def test_the_model_computes_in_evaluation_mode(attack, target) -> None:
     )
     attack(model, target.images, target.labels)
     assert not any(seen)
-    assert bool(seen) != attack.is_noise
+    assert bool(seen) != attack.is_benign
 
 
 @pytest.mark.parametrize(
@@ -177,6 +184,7 @@ def test_the_same_seed_gives_the_same_images_and_leaves_the_global_generator(
         Square(epsilon=2 * EPSILON, queries=100),
         Spatial(),
         UniformNoise(epsilon=EPSILON),
+        Corrupted(corruption=Fog(severity=1)),
     ],
     ids=repr,
 )
@@ -201,6 +209,17 @@ def test_one_image_alone_can_be_attacked(attack, target) -> None:
 @pytest.mark.parametrize("attack", UNBOUNDED, ids=repr)
 def test_attacks_without_an_epsilon_are_unbounded(attack) -> None:
     assert isinstance(attack.ball, Unbounded)
+
+
+@pytest.mark.parametrize("name", CorruptionName)
+def test_a_corruption_gives_the_8_bit_images_that_it_gives_alone(name, target) -> None:
+    corruption = corruption_class(name)(severity=4)
+    attacked = Corrupted(corruption=corruption)(model_of(target), target.images, target.labels)
+    rounded = Unbounded().round(attacked, target.pixels)
+    assert torch.equal(target.preprocessing.scale(rounded), attacked)
+    torch.manual_seed(0)
+    seed = int(torch.randint(2**31, ()))
+    assert torch.equal(rounded, corruption(target.pixels, seed=seed))
 
 
 def test_gaussian_noise_has_the_norm_of_sign_noise(target) -> None:

@@ -14,6 +14,7 @@ from detector.attacks import (
     AttackName,
     AttackSpec,
     Bim,
+    Corrupted,
     CwL2,
     Ddn,
     DeepFool,
@@ -25,6 +26,8 @@ from detector.attacks import (
     Spatial,
     Square,
 )
+from detector.corruptions import CorruptionName, Fog
+from detector.corruptions import GaussianNoise as CorruptingNoise
 from detector.errors import InvalidInputError
 
 
@@ -50,6 +53,8 @@ from detector.errors import InvalidInputError
         ("ddn:steps=100", Ddn(), "ddn"),
         ("spatial:degrees=15", Spatial(degrees=15), "spatial:degrees=15"),
         ("noise-gaussian:8/255", GaussianNoise(epsilon=8 / 255), "noise-gaussian:8/255"),
+        ("fog:severity=3", Corrupted(corruption=Fog(severity=3)), "fog:3"),
+        ("Gaussian-Noise:5", Corrupted(corruption=CorruptingNoise(severity=5)), "gaussian-noise:5"),
     ],
 )
 def test_a_spec_builds_its_attack_and_has_one_label(text, attack, label) -> None:
@@ -79,6 +84,13 @@ def test_a_spec_builds_its_attack_and_has_one_label(text, attack, label) -> None
         ("fgsm:8/255,steps=3", "among epsilon"),
         ("spatial:8/255", "among degrees"),
         ("spatial:zoom=1", r"zoom should lie in 0\.\.0\.9"),
+        ("fog", "Write fog:3"),
+        ("fog:6", "severity of fog should be one of 1 to 5"),
+        ("fog:0", "severity of fog should be one of 1 to 5"),
+        ("fog:1.5", "whole number"),
+        ("fog:8/255", "whole number"),
+        ("gaussian-noise:eps=8/255", "among severity"),
+        ("noise-gaussian:severity=3", "among epsilon"),
         ("pgd:8/255@", "12 hexadecimal digits"),
         ("pgd:8/255@plain", "12 hexadecimal digits"),
         ("pgd:8/255@0123456789ab@0123456789ab", "12 hexadecimal digits"),
@@ -96,6 +108,16 @@ def test_the_network_that_an_attack_goes_through_stands_in_its_label() -> None:
     assert spec.build() == Pgd(epsilon=8 / 255, steps=20)
     assert spec != AttackSpec.parse("pgd:8/255,steps=20")
     assert AttackSpec.parse(spec.label) == spec
+
+
+@pytest.mark.parametrize("name", CorruptionName)
+@pytest.mark.parametrize("severity", range(1, 6))
+def test_a_corruptions_label_is_its_own_name(name, severity) -> None:
+    spec = AttackSpec(name=name, options=(("severity", severity),))
+    attack = spec.build()
+    assert isinstance(attack, Corrupted)
+    assert attack.is_benign
+    assert attack.corruption.name == spec.label == f"{name}:{severity}"
 
 
 @given(st.text(max_size=40))

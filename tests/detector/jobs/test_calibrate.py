@@ -250,13 +250,16 @@ def test_options_out_of_range_are_refused(options, name, value):
     assert caught.value.field == name
 
 
-def test_an_attack_without_gradients_is_fitted_as_an_attack_not_as_noise(make_table, tmp_path):
-    square = (SplitName.FIT, "square:8/255")
-    table = PathTable(make_table(tmp_path / "table", more={square: 120}))
+def test_corruptions_are_fitted_as_noise_and_attacks_without_gradients_are_not(
+    make_table, tmp_path
+):
+    more = {(SplitName.FIT, "square:8/255"): 120, (SplitName.FIT, "fog:3"): 120}
+    table = PathTable(make_table(tmp_path / "table", more=more))
     rows = read_fit_rows(table, fit_features(table))
     kinds = dict(zip(rows.labels, rows.kinds, strict=True))
     assert kinds["square:8/255"] is Kind.ATTACK
     assert kinds["noise-sign:8/255"] is Kind.NOISE
+    assert kinds["fog:3"] is Kind.NOISE
     assert kinds[CLEAN] is Kind.CLEAN
 
 

@@ -71,6 +71,18 @@ def test_a_plain_network_is_extracted_with_all_its_gates_open(
     assert set(attacked.ways) == {"frozen"}
 
 
+def test_corrupted_rows_come_the_attacks_way_and_not_through_gradients(
+    tiny_network, tiny_splits, tmp_path, options
+) -> None:
+    fog = AttackSpec.parse("fog:severity=3")
+    table = extract(tiny_network, tiny_splits, options(tmp_path, attacks=(fog,)))
+    clean, foggy = table.read(SplitName.TEST), table.read(SplitName.TEST, "fog:3")
+    assert torch.equal(clean.image_ids, foggy.image_ids)
+    assert torch.equal(clean.predictions, foggy.original_predictions)
+    assert not torch.equal(clean.path.logits, foggy.path.logits)
+    assert set(foggy.ways) == {"frozen"}
+
+
 def test_success_is_that_of_8_bit_images(tiny_network, tiny_splits, tmp_path, options) -> None:
     """An epsilon below half of an 8-bit step leaves the images, and so the paths, as they were."""
     spec = AttackSpec.parse("pgd:0.001,steps=2")
