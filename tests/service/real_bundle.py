@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import torch
+from detector.scoring.features import PathFeatures
 
 from detector.bundle import save_bundle
 from detector.conformal import ConformalTable, Promise
@@ -17,7 +18,6 @@ from detector.decoupling import Backbone
 from detector.pipeline import Pipeline
 from detector.preprocessing import CIFAR10_PREPROCESSING
 from detector.scoring import Suspicion
-from detector.scoring.features import PathFeatures
 from detector.scoring.statistics import PathStatistics
 from detector.scoring.trees import TreeArrays, TreeEnsemble
 from detector.weights import NetworkInfo, build_network

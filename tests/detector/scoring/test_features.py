@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from detector.scoring.features import logit_statistics
 
 from detector.paths import PathLayout
 from detector.scoring import (
@@ -15,7 +16,6 @@ from detector.scoring import (
     TreeArrays,
     TreeEnsemble,
 )
-from detector.scoring.features import logit_statistics
 
 LAYOUT = PathLayout(names=("one", "two", "three"), sizes=(6, 4, 6))
 
