@@ -46,4 +46,4 @@ def budget_text(budget: float) -> str:
 
 def _point(value: float) -> str:
     text = f"{value:.3f}"
-    return text[1:] if text.startswith("0") else text
+    return text.removeprefix("0")
