@@ -9,6 +9,8 @@
     |-- BackboneError          a network that cannot be decoupled
     |-- AttackError            an attack that broke a property it has to keep
     |-- CalibrationError       too few images for the promise that was asked for
+    |-- ControlError           a control of the evaluation that did not hold
+    |-- GateError              a bundle whose figures fell against the released one
     |-- StorageError           a file that could not be written; nothing finished is lost
     `-- BundleError            a bundle that cannot be loaded
         |-- BundleMissingError
@@ -31,7 +33,9 @@ __all__ = [
     "BundleTamperedError",
     "CalibrationError",
     "CheckpointError",
+    "ControlError",
     "DataError",
+    "GateError",
     "ImageError",
     "InvalidInputError",
     "OffpathError",
@@ -82,6 +86,14 @@ class AttackError(OffpathError):
 
 class CalibrationError(OffpathError):
     """There are too few calibration images for the promise that was asked for."""
+
+
+class ControlError(OffpathError):
+    """A control of the evaluation did not hold: its figures mean nothing."""
+
+
+class GateError(OffpathError):
+    """A bundle's figures fell against those of the released one."""
 
 
 class StorageError(OffpathError):

@@ -1,0 +1,178 @@
+"""What is evaluated, frozen before the first test image is looked at."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from detector.attacks import AttackName, AttackSpec
+from detector.errors import InvalidInputError
+from detector.jobs.evaluation.plain_values import PlainValueError, read_plain, to_plain
+from detector.jobs.evaluation.plan_checks import (
+    check_attacks,
+    check_families,
+    check_names,
+    check_noise,
+    check_same_norm,
+    check_shares,
+    check_whole,
+)
+
+__all__ = ["CorruptionPlan", "EvaluationPlan"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CorruptionPlan:
+    """Natural changes of clean images, at each of some severities.
+
+    Args:
+        names: Names of the corruptions.
+        severities: How strong, each from 1 to 5.
+
+    Raises:
+        InvalidInputError: If a name or a severity is not so.
+    """
+
+    names: tuple[str, ...] = ()
+    severities: tuple[int, ...] = (1, 2, 3, 4, 5)
+
+    def __post_init__(self) -> None:
+        check_names("corruptions.names", self.names, least=0)
+        check_whole("corruptions.severities", self.severities, least=1, most=5)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluationPlan:
+    """What is evaluated and how; `digest` names it.
+
+    Args:
+        name: A short name, in lower case with hyphens.
+        attacks: Attacks on test images, as `AttackSpec.parse` reads them; kept as their labels.
+        families: Attack names by family; one family at a time is left out of fitting. Each attack
+            of the plan belongs to exactly one.
+        levels: Names of the levels of compute.
+        fusions: Names of the fused scores.
+        seed: Seed of everything random but the repeated draws.
+        seeds: Seeds of the repeated draws: few images, few calibration images, trees.
+        images: How many test images are attacked; all others are the clean negatives.
+        noise: Noise of each of the three kinds, each of the epsilon of an attack.
+        corruptions: Natural changes of clean images.
+        baselines: Names of the scores to compare with, on the same network.
+        budgets: False-alarm budgets, each in (0, 1).
+        few_shot: Images a class that classifiers on bits learn from.
+        calibration_sizes: Numbers of calibration images to try.
+        bootstrap: Number of resamples behind each interval, at least 100.
+        confidence: Of the intervals, in (0, 1).
+
+    Raises:
+        InvalidInputError: If a field is not so.
+    """
+
+    name: str
+    attacks: tuple[str, ...]
+    families: dict[str, tuple[AttackName, ...]]
+    levels: tuple[str, ...]
+    fusions: tuple[str, ...]
+    seed: int = 0
+    seeds: tuple[int, ...] = (0, 1, 2)
+    images: int = 1000
+    noise: tuple[str, ...] = ("noise-gaussian:8/255", "noise-uniform:8/255", "noise-sign:8/255")
+    corruptions: CorruptionPlan = CorruptionPlan()
+    baselines: tuple[str, ...] = ()
+    budgets: tuple[float, ...] = (0.05, 0.01, 0.001)
+    few_shot: tuple[int, ...] = (1, 5, 10, 50, 500)
+    calibration_sizes: tuple[int, ...] = ()
+    bootstrap: int = 1000
+    confidence: float = 0.95
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "attacks", check_attacks("attacks", self.attacks))
+        object.__setattr__(self, "noise", check_noise("noise", self.noise))
+        check_same_norm("noise", self.noise_specs, self.attack_specs)
+        check_families(self.families, self.attack_specs)
+        check_names("name", (self.name,))
+        for named in ("levels", "fusions"):
+            check_names(named, getattr(self, named))
+        check_names("baselines", self.baselines, least=0)
+        check_whole("seed", (self.seed,), least=0)
+        check_whole("seeds", self.seeds, least=0)
+        check_whole("images", (self.images,), least=1)
+        check_whole("bootstrap", (self.bootstrap,), least=100)
+        for counts in ("few_shot", "calibration_sizes"):
+            check_whole(counts, getattr(self, counts), least=1, empty=True)
+        check_shares("budgets", self.budgets)
+        check_shares("confidence", (self.confidence,))
+
+    @classmethod
+    def read(cls, path: Path) -> EvaluationPlan:
+        """Read and check a plan.
+
+        Args:
+            path: A TOML file with the fields above; those with a default may be left out.
+
+        Raises:
+            InvalidInputError: If it cannot be read or a field is missing, unknown or wrong; the
+                message names the file and the field.
+        """
+        try:
+            fields = tomllib.loads(path.read_text("utf-8"))
+        except OSError as error:
+            raise InvalidInputError(
+                f"{path} should be a readable plan. Found: {error.strerror}.", field="plan"
+            ) from error
+        except ValueError as error:  # also bytes that are not UTF-8
+            raise InvalidInputError(
+                f"{path} should be TOML. Found: {error}.", field="plan"
+            ) from error
+        try:
+            return read_plain(cls, fields)
+        except (PlainValueError, InvalidInputError) as error:
+            raise InvalidInputError(f"{path}: {error}", field=error.field) from error
+
+    @property
+    def attack_specs(self) -> tuple[AttackSpec, ...]:
+        """The attacks."""
+        return tuple(AttackSpec.parse(label) for label in self.attacks)
+
+    @property
+    def noise_specs(self) -> tuple[AttackSpec, ...]:
+        """The noise."""
+        return tuple(AttackSpec.parse(label) for label in self.noise)
+
+    @property
+    def canonical_json(self) -> str:
+        """The whole plan, defaults included, spelt in the one way that `digest` is made of."""
+        return json.dumps(to_plain(self), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the canonical JSON, as hex: figures of plans with the same digest compare."""
+        return hashlib.sha256(self.canonical_json.encode()).hexdigest()
+
+    def family(self, attack: str) -> str:
+        """The family that an attack belongs to.
+
+        Args:
+            attack: Label of an attack of the plan.
+
+        Raises:
+            InvalidInputError: If no family holds it.
+        """
+        name = AttackSpec.parse(attack).name
+        for family, members in self.families.items():
+            if name in members:
+                return family
+        raise InvalidInputError(
+            f"{attack} should belong to a family of the plan {self.name}. Found none.",
+            field="families",
+        )
+
+    def left_out(self) -> dict[str, tuple[str, ...]]:
+        """The attacks of the plan by family: what is unknown when the family is left out."""
+        found: dict[str, list[str]] = {}
+        for label in self.attacks:
+            found.setdefault(self.family(label), []).append(label)
+        return {family: tuple(labels) for family, labels in found.items()}

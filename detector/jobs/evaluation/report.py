@@ -1,0 +1,145 @@
+"""The report of an evaluation: everything that tables, plots and the release gate read."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from detector.errors import DataError, InvalidInputError
+from detector.jobs.evaluation.controls import ControlResult
+from detector.jobs.evaluation.estimates import Estimate, Share
+from detector.jobs.evaluation.figures import ScoreFigures
+from detector.jobs.evaluation.plain_values import PlainValueError, read_plain, to_plain
+from detector.jobs.evaluation.report_sections import (
+    AdaptiveFigures,
+    CalibrationSize,
+    FewShotPoint,
+    LeftOutCell,
+    LevelFigures,
+    PlainNetworkFigures,
+    ShiftFigures,
+)
+from detector.jobs.evaluation.roc import ROC_GRID
+from detector.storage import atomic_path
+
+__all__ = ["REPORT_SCHEMA_VERSION", "EvaluationReport"]
+
+REPORT_SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluationReport:
+    """All figures of a bundle under a plan.
+
+    Args:
+        plan_name: Name of the plan.
+        plan_digest: Its SHA-256; reports of other plans do not compare.
+        plan: The plan itself, as plain values.
+        bundle_digest: SHA-256 of the bundle that was evaluated.
+        provenance: Command, time, versions, devices.
+        accuracy: Share of all clean test images that the network classifies right.
+        levels: Figures and price of each level.
+        baselines: Figures of the scores to compare with, on the same network.
+        left_out: Areas when one family of attacks is left out of fitting.
+        few_shot: The paper's table: classifiers on bits by images a class.
+        calibration_sizes: False alarms by number of calibration images.
+        shifts: Corruptions and noise, and how often they are flagged.
+        controls: What the controls found.
+        adaptive: What attackers who know the detector reach; None where it was not run.
+        plain_network: The same scores on the plain network; None where it was not run.
+        roc_grid: False-alarm rates at which the curves are kept.
+        schema_version: Version of the report's format.
+    """
+
+    plan_name: str
+    plan_digest: str
+    plan: dict[str, Any]
+    bundle_digest: str
+    provenance: dict[str, Any]
+    accuracy: Share
+    levels: tuple[LevelFigures, ...]
+    controls: tuple[ControlResult, ...]
+    baselines: tuple[ScoreFigures, ...] = ()
+    left_out: tuple[LeftOutCell, ...] = ()
+    few_shot: tuple[FewShotPoint, ...] = ()
+    calibration_sizes: tuple[CalibrationSize, ...] = ()
+    shifts: tuple[ShiftFigures, ...] = ()
+    adaptive: AdaptiveFigures | None = None
+    plain_network: PlainNetworkFigures | None = None
+    roc_grid: tuple[float, ...] = ROC_GRID
+    schema_version: int = REPORT_SCHEMA_VERSION
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as plain JSON values."""
+        plain: dict[str, Any] = to_plain(self)
+        return plain
+
+    @classmethod
+    def from_json(cls, fields: object) -> EvaluationReport:
+        """The report whose `to_json` this is.
+
+        Args:
+            fields: What a JSON reader gave.
+
+        Raises:
+            DataError: If it is of another schema version or not a report.
+        """
+        version = fields.get("schema_version") if isinstance(fields, dict) else None
+        if isinstance(version, int) and version != REPORT_SCHEMA_VERSION:
+            raise DataError(
+                f"A report should have schema version {REPORT_SCHEMA_VERSION}. Found {version}. "
+                "Evaluate the bundle again with this version of offpath."
+            )
+        try:
+            return read_plain(cls, fields)
+        except (PlainValueError, InvalidInputError) as error:
+            raise DataError(
+                f"A report should be as `offpath evaluate` wrote it. Found otherwise: {error}"
+            ) from error
+
+    def write(self, path: Path) -> None:
+        """Write the report as JSON, whole or not at all.
+
+        Args:
+            path: Where to.
+
+        Raises:
+            StorageError: If the file cannot be written.
+        """
+        text = json.dumps(self.to_json(), indent=1, allow_nan=False)
+        with atomic_path(path) as temporary:
+            temporary.write_text(f"{text}\n", "utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> EvaluationReport:
+        """Read a report.
+
+        Args:
+            path: A file that `write` wrote.
+
+        Raises:
+            DataError: If it cannot be read or is no report of this schema version.
+        """
+        try:
+            fields = json.loads(path.read_bytes())
+        except (OSError, ValueError, RecursionError) as error:
+            raise DataError(
+                f"{path} should be a report that `offpath evaluate` wrote. Found: {error}."
+            ) from error
+        try:
+            return cls.from_json(fields)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from error
+
+    @property
+    def worst_left_out(self) -> dict[str, Estimate]:
+        """The headline by level: the smallest area of an attack whose family was left out."""
+        worst: dict[str, Estimate] = {}
+        for cell in self.left_out:
+            if cell.unknown and cell.auroc is not None:
+                known = worst.get(cell.level)
+                if known is None or cell.auroc.value < known.value:
+                    worst[cell.level] = cell.auroc
+        return worst
