@@ -7,12 +7,14 @@ import json
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from detector.attacks import AttackName, AttackSpec
 from detector.errors import InvalidInputError
 from detector.jobs.evaluation.plain_values import PlainValueError, read_plain, to_plain
 from detector.jobs.evaluation.plan_checks import (
     check_attacks,
+    check_corruptions,
     check_families,
     check_names,
     check_noise,
@@ -42,6 +44,16 @@ class CorruptionPlan:
     def __post_init__(self) -> None:
         check_names("corruptions.names", self.names, least=0)
         check_whole("corruptions.severities", self.severities, least=1, most=5)
+        check_corruptions("corruptions.names", self.names)
+
+    @property
+    def specs(self) -> tuple[AttackSpec, ...]:
+        """Each corruption at each severity."""
+        return tuple(
+            AttackSpec.parse(f"{name}:{severity}")
+            for name in self.names
+            for severity in self.severities
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +72,7 @@ class EvaluationPlan:
         images: How many test images are attacked; all others are the clean negatives.
         noise: Noise of each of the three kinds, each of the epsilon of an attack.
         corruptions: Natural changes of clean images.
+        shift_images: How many test images are corrupted.
         baselines: Names of the scores to compare with, on the same network.
         budgets: False-alarm budgets, each in (0, 1).
         few_shot: Images a class that classifiers on bits learn from.
@@ -81,6 +94,7 @@ class EvaluationPlan:
     images: int = 1000
     noise: tuple[str, ...] = ("noise-gaussian:8/255", "noise-uniform:8/255", "noise-sign:8/255")
     corruptions: CorruptionPlan = CorruptionPlan()
+    shift_images: int = 500
     baselines: tuple[str, ...] = ()
     budgets: tuple[float, ...] = (0.05, 0.01, 0.001)
     few_shot: tuple[int, ...] = (1, 5, 10, 50, 500)
@@ -100,6 +114,7 @@ class EvaluationPlan:
         check_whole("seed", (self.seed,), least=0)
         check_whole("seeds", self.seeds, least=0)
         check_whole("images", (self.images,), least=1)
+        check_whole("shift_images", (self.shift_images,), least=1)
         check_whole("bootstrap", (self.bootstrap,), least=100)
         for counts in ("few_shot", "calibration_sizes"):
             check_whole(counts, getattr(self, counts), least=1, empty=True)
@@ -141,6 +156,16 @@ class EvaluationPlan:
     def noise_specs(self) -> tuple[AttackSpec, ...]:
         """The noise."""
         return tuple(AttackSpec.parse(label) for label in self.noise)
+
+    @property
+    def corruption_specs(self) -> tuple[AttackSpec, ...]:
+        """The corruptions, each at each severity."""
+        return self.corruptions.specs
+
+    def as_json(self) -> dict[str, Any]:
+        """The whole plan as plain JSON values."""
+        plain: dict[str, Any] = to_plain(self)
+        return plain
 
     @property
     def canonical_json(self) -> str:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from detector.attacks import AttackName, AttackSpec, attack_class
+from detector.corruptions import CorruptionName
 from detector.errors import InvalidInputError
 
 __all__ = [
@@ -68,6 +69,13 @@ def check_noise(field: str, labels: Sequence[str]) -> tuple[str, ...]:
     if missing := [name for name in _NOISE if name not in [spec.name for spec in specs]]:
         raise _wrong(field, f"of each of the kinds {', '.join(_NOISE)}", f"no {missing[0]}")
     return tuple(spec.label for spec in specs)
+
+
+def check_corruptions(field: str, names: Sequence[str]) -> None:
+    """Refuse a name that no corruption has."""
+    for name in names:
+        if name not in CorruptionName:
+            raise _wrong(field, f"among {', '.join(CorruptionName)}", name)
 
 
 def check_same_norm(field: str, noise: Sequence[AttackSpec], attacks: Sequence[AttackSpec]) -> None:
