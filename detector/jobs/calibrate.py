@@ -7,37 +7,26 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
-from torch.nn import functional
 
 from detector.bundle import BundleManifest, save_bundle
 from detector.conformal import ConformalTable, Guarantee, Promise
 from detector.decoupling import DecoupledNetwork
-from detector.errors import CalibrationError, DataError, InvalidInputError
+from detector.errors import DataError, InvalidInputError
 from detector.fingerprints import network_digest
-from detector.jobs.copy_agreement import CopyAgreement, copy_agreements, unsuitable_copies
+from detector.jobs.copy_agreement import CopyAgreement
 from detector.jobs.cross_validation import AttackReport, cross_validate
-from detector.jobs.fit_rows import FitRows, read_fit_rows
+from detector.jobs.fit_levels import Measured, fit_level, measure
+from detector.jobs.fit_scores import clean_split, fit_path_scores
 from detector.jobs.fusions import FusionFit, fusion_fit
+from detector.jobs.level_plan import plan_levels
 from detector.jobs.provenance import provenance
-from detector.path_table import CLEAN, PathTable, SplitName
-from detector.pipeline import Level, LevelName, Pipeline
-from detector.scoring import (
-    CleanImages,
-    FusionName,
-    Observation,
-    PathScores,
-    PathStatistics,
-    Statistics,
-    Suspicion,
-)
+from detector.path_table import PathTable, SplitName
+from detector.pipeline import LevelName, Pipeline
+from detector.scoring import FusionName, Statistics
 from detector.scoring.classifiers import ClassifierName
 from detector.weights import NetworkInfo, load_network
 
-__all__ = ["CalibrateOptions", "CalibrationResult", "calibrate", "fit_path_scores"]
-
-_SAMPLE_PER_CLASS = 300
-"""Clean images of each class that are kept one by one, for scores that sums do not serve."""
+__all__ = ["CalibrateOptions", "CalibrationResult", "calibrate"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,18 +111,13 @@ def calibrate(options: CalibrateOptions) -> CalibrationResult:
     table = PathTable(options.table)
     _check_same_network(table, network, info, options)
     _check_enough(table, options)
-    copies, dropped = _suitable_copies(table)
-    plan = _level_copies(copies, options.default_level)
-    scores = fit_path_scores(table)
-    widest = Statistics(scores, copies)
-    rows = read_fit_rows(table, widest)
-    calibration = _read_calibration(table, widest)
+    plan = plan_levels(table, options.default_level)
+    measured = measure(table, Statistics(fit_path_scores(table), plan.widest))
     fit = fusion_fit(options.fusion, options.classifier)
     levels = [
-        _level(name, Statistics(scores, used), (widest, rows, calibration), fit, options)
-        for name, used in plan.items()
+        fit_level(name, measured.of(copies), fit, promise=options.promise, seed=options.seed)
+        for name, copies in plan.copies.items()
     ]
-    levels[0].conformal.require(options.alpha, info.class_names)
     pipeline = Pipeline(
         network=network,
         levels=levels,
@@ -141,167 +125,43 @@ def calibrate(options: CalibrateOptions) -> CalibrationResult:
         class_names=info.class_names,
         alpha=options.alpha,
     )
-    attacks: tuple[AttackReport, ...] = ()
-    if options.folds:
-        default = levels[0].suspicion.statistics
-        attacks = cross_validate(
-            rows.columns(_columns(widest, default)),
-            fit,
-            default,
-            folds=options.folds,
-            seed=options.seed,
-        )
+    attacks = _cross_validated(measured.of(levels[0].copies), fit, options)
     facts = provenance(
         seed=options.seed,
         fusion=options.fusion.value,
         **({"classifier": options.classifier.value} if fit.learns_attacks else {}),
-        paths_of=_clean_split(table).value,
-        fit_images=_images_by_part(rows),
-        dropped_copies=[asdict(found) for found in dropped],
+        paths_of=clean_split(table).value,
+        fit_images=measured.fit.images_by_part,
+        dropped_copies=[asdict(found) for found in plan.dropped],
         data=_data(table),
         cross_validation=[asdict(report) for report in attacks],
     )
     manifest = save_bundle(options.output, pipeline, info, provenance=facts)
     return CalibrationResult(
-        bundle=options.output, manifest=manifest, attacks=attacks, dropped=dropped
+        bundle=options.output, manifest=manifest, attacks=attacks, dropped=plan.dropped
     )
 
 
-def fit_path_scores(table: PathTable) -> PathScores:
-    """Scores of a table's clean paths.
-
-    They are fitted on the train split where the table has it, and on the fit split else. Images
-    that the network gets wrong are left out: their paths belong to no class.
-
-    Args:
-        table: The path table.
-
-    Raises:
-        CalibrationError: If a class has no image.
-        DataError: If the table cannot be read.
-    """
-    names = table.info.class_names
-    split = _clean_split(table)
-    statistics: PathStatistics | None = None
-    sample: list[tuple[Observation, Tensor]] = []
-    room = torch.full((len(names),), _SAMPLE_PER_CLASS)
-    for rows in table.batches(split):
-        right = rows.predictions == rows.labels
-        part = PathStatistics.of(rows.path[right], rows.labels[right], len(names))
-        statistics = part if statistics is None else statistics + part
-        kept = torch.nonzero(right & _first_of_each_class(rows.labels, right, room)).flatten()
-        room -= torch.bincount(rows.labels[kept], minlength=len(names))
-        sample.append((rows.seen[kept], rows.labels[kept]))
-    counts = [0] * len(names) if statistics is None else statistics.counts.tolist()
-    empty = [name for name, count in zip(names, counts, strict=True) if not count]
-    if statistics is None or empty:
-        raise CalibrationError(
-            f"Each class should have at least one {split} image that the network gets right. "
-            f"Found none of {', '.join(empty)}. Extract more images or train the network longer."
-        )
-    clean = CleanImages(
-        statistics=statistics,
-        sample=Observation.concatenate([seen for seen, _ in sample]),
-        labels=torch.cat([labels for _, labels in sample]),
+def _cross_validated(
+    measured: Measured, fit: FusionFit, options: CalibrateOptions
+) -> tuple[AttackReport, ...]:
+    if not options.folds:
+        return ()
+    return cross_validate(
+        measured.fit, fit, measured.statistics, folds=options.folds, seed=options.seed
     )
-    return PathScores(table.info.layout, len(names)).fit(clean).eval()
-
-
-def _first_of_each_class(labels: Tensor, right: Tensor, room: Tensor) -> Tensor:
-    """Which rows are among the first of their class that there is room for, bool of shape (B,)."""
-    member = functional.one_hot(labels, len(room)) * right.unsqueeze(1)  # (B, K)
-    place = (member.cumsum(dim=0) * member).sum(dim=1)  # 1 for the first of its class
-    return place <= room[labels]
-
-
-def _suitable_copies(
-    table: PathTable,
-) -> tuple[tuple[str, ...], tuple[CopyAgreement, ...]]:
-    """Copies that both held-out splits have and that leave clean predictions alone; the others."""
-    held = [set(table.part(split).copies) for split in (SplitName.FIT, SplitName.CALIBRATION)]
-    shared = [name for name in table.part(SplitName.FIT).copies if all(name in h for h in held)]
-    if not shared:
-        return (), ()
-    dropped = unsuitable_copies(found for found in copy_agreements(table) if found.copy in shared)
-    unfit = {found.copy for found in dropped}
-    return tuple(name for name in shared if name not in unfit), dropped
-
-
-def _level_copies(
-    copies: tuple[str, ...], default: LevelName | None
-) -> dict[LevelName, tuple[str, ...]]:
-    """What each level looks at, the default level first."""
-    plan: dict[LevelName, tuple[str, ...]] = {LevelName.FAST: ()}
-    if copies:
-        plan[LevelName.STANDARD] = copies[:1]
-    if len(copies) > 1:
-        plan[LevelName.THOROUGH] = copies
-    chosen = default or (LevelName.STANDARD if copies else LevelName.FAST)
-    if chosen not in plan:
-        raise InvalidInputError(
-            f"The default level should be one of {', '.join(plan)}, for which the table has the "
-            f"copies. Found {chosen}. Run `offpath extract` with --copy flip and others.",
-            field="default_level",
-        )
-    return {chosen: plan[chosen], **plan}
-
-
-def _columns(widest: Statistics, narrow: Statistics) -> Tensor:
-    place = {name: index for index, name in enumerate(widest.names)}
-    return torch.tensor([place[name] for name in narrow.names])
-
-
-@torch.inference_mode()
-def _read_calibration(table: PathTable, widest: Statistics) -> tuple[Tensor, Tensor]:
-    """Statistics and predicted classes of the calibration images."""
-    values, predicted = [], []
-    for rows in table.calibration(widest.copies):
-        values.append(widest(rows.seen))
-        predicted.append(rows.original.predictions)
-    return torch.cat(values), torch.cat(predicted)
-
-
-def _level(
-    name: LevelName,
-    statistics: Statistics,
-    measured: tuple[Statistics, FitRows, tuple[Tensor, Tensor]],
-    fit: FusionFit,
-    options: CalibrateOptions,
-) -> Level:
-    widest, rows, (values, predicted) = measured
-    columns = _columns(widest, statistics)
-    fusion = fit.fit(rows.columns(columns), statistics, seed=options.seed)
-    suspicion = Suspicion(statistics, fusion).eval()
-    with torch.inference_mode():
-        scores: Tensor = fusion(values[:, columns])
-    classes = suspicion.classes
-    return Level(
-        name=name,
-        suspicion=suspicion,
-        conformal=ConformalTable(scores, predicted, classes, promise=options.promise),
-    )
-
-
-def _clean_split(table: PathTable) -> SplitName:
-    """Where the path distributions come from."""
-    held = {part.split for part in table.parts if part.attack == CLEAN}
-    return SplitName.TRAIN if SplitName.TRAIN in held else SplitName.FIT
 
 
 def _data(table: PathTable) -> dict[str, str]:
     """What was calibrated with: the table as it is, and which images its clean rows are of."""
     found = {"table": table.digest()}
-    for split in dict.fromkeys((_clean_split(table), SplitName.FIT, SplitName.CALIBRATION)):
+    for split in dict.fromkeys((clean_split(table), SplitName.FIT, SplitName.CALIBRATION)):
         digest = hashlib.sha256()
         for rows in table.batches(split):
             pairs = torch.stack([rows.image_ids, rows.labels], dim=1)
             digest.update(pairs.numpy().astype("<i8").tobytes())
         found[split.value] = digest.hexdigest()
     return found
-
-
-def _images_by_part(rows: FitRows) -> dict[str, int]:
-    return {label: int(rows.of(part).sum()) for part, label in enumerate(rows.labels)}
 
 
 def _check_same_network(

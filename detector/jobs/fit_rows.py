@@ -79,6 +79,12 @@ class FitRows:
         """The same rows with some of the statistics, by their indices."""
         return replace(self, statistics=self.statistics[:, chosen])
 
+    @property
+    def images_by_part(self) -> dict[str, int]:
+        """Number of rows of each part, by its label."""
+        counts = torch.bincount(self.parts, minlength=len(self.labels)).tolist()
+        return dict(zip(self.labels, counts, strict=True))
+
     def require_attacks(self) -> None:
         """Refuse rows that teach nothing about attacks.
 
@@ -87,8 +93,8 @@ class FitRows:
         """
         if not bool(self.attacked.any()):
             raise CalibrationError(
-                "The path table should hold attacks on fit images that succeeded. "
-                f"Found {', '.join(self.labels)}, and no success among them. "
+                "The path table should hold attacks on fit images that succeeded, with the same "
+                f"copies as clean ones. Found {', '.join(self.labels)}, and no such success. "
                 "Run `offpath extract` for the fit split with attacks such as pgd:8/255."
             )
 

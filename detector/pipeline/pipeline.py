@@ -17,7 +17,7 @@ from detector.devices import exact_32_bit
 from detector.errors import BudgetError, InvalidInputError
 from detector.paths import PathLayout
 from detector.pipeline.findings import Detection, Findings, LayerWeight, Verdict
-from detector.pipeline.levels import Level
+from detector.pipeline.levels import Level, check_levels
 from detector.preprocessing import Preprocessing
 from detector.scoring import Observation, SuspicionScores
 
@@ -40,8 +40,8 @@ class Pipeline:
         device: Where to compute.
 
     Raises:
-        ValueError: If there is no level, one stands twice, or the parts are not of the same layout
-            and classes.
+        ValueError: If the levels do not belong together, or not to this network, see
+            `check_levels`.
     """
 
     def __init__(
@@ -54,21 +54,8 @@ class Pipeline:
         alpha: float,
         device: torch.device | str = "cpu",
     ) -> None:
+        check_levels(levels, network.layout, len(class_names))
         self.levels = {level.name: level for level in levels}
-        if not levels or len(self.levels) != len(levels):
-            raise ValueError(
-                "A pipeline should have at least one level, each once. "
-                f"Found {', '.join(level.name for level in levels) or 'none'}."
-            )
-        for level in levels:
-            if level.suspicion.layout != network.layout or level.conformal.classes != len(
-                class_names
-            ):
-                raise ValueError(
-                    "The parts of a pipeline should have one layout and one number of classes. "
-                    f"Found {level.suspicion.layout.gates} and {network.layout.gates} gates, "
-                    f"{level.conformal.classes} and {len(class_names)} classes."
-                )
         self.network = network.eval()
         self.default_level = levels[0].name
         self._copies = {
@@ -180,7 +167,9 @@ class Pipeline:
             ValueError: If a copy is missing that the level looks at.
         """
         chosen = self.level(level)
-        probability, predicted = seen.class_logits.softmax(dim=1).max(dim=1)
+        # Not the largest probability: of two logits that differ by little, both can round to it.
+        predicted = seen.predicted
+        probability = seen.class_logits.softmax(dim=1).gather(1, predicted.unsqueeze(1)).squeeze(1)
         found: SuspicionScores = chosen.suspicion(seen)
         scores, predicted = found.scores.cpu(), predicted.cpu()
         return Findings(

@@ -47,6 +47,4 @@ class Disagreement(Score):
         against = (margin > 0).to(margin.dtype)
         places = torch.arange(1, self.layout.layers + 1, device=margin.device)
         last = (against * places).amax(dim=1) / self.layout.layers
-        # Comparisons would hide an output that is not finite.
-        finite = margin.sum(dim=1) * 0
-        return torch.stack([margin.sum(dim=1), against.mean(dim=1) + finite, last + finite], dim=1)
+        return torch.stack([margin.sum(dim=1), against.mean(dim=1), last], dim=1)

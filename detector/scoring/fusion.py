@@ -50,14 +50,17 @@ class Fusion(nn.Module, ABC):
         Raises:
             ValueError: If there is not one column for each statistic.
         """
+        self._check(statistics)
+        # Comparisons would take a side on NaN: it has to show in the score instead.
+        finite = statistics.sum(dim=1).isfinite()
+        return torch.where(finite, self._fuse(statistics).to(torch.float32), torch.nan)
+
+    def _check(self, statistics: Tensor) -> None:
         if statistics.ndim != 2 or statistics.shape[1] != self.statistics:
             raise ValueError(
                 f"Statistics should have {self.statistics} columns. "
                 f"Found the shape {tuple(statistics.shape)}."
             )
-        # Comparisons would take a side on NaN: it has to show in the score instead.
-        finite = statistics.sum(dim=1).isfinite()
-        return torch.where(finite, self._fuse(statistics).to(torch.float32), torch.nan)
 
     @abstractmethod
     def _fuse(self, statistics: Tensor) -> Tensor:
@@ -96,6 +99,9 @@ class OneClassFusion(Fusion):
         Fisher, "Statistical Methods for Research Workers", 1925, section 21.1.
     """
 
+    columns: Tensor
+    member: Tensor
+
     def __init__(self, names: Sequence[str], witnesses: Sequence[Witness]) -> None:
         super().__init__(len(names))
         wanted = [name for witness in witnesses for name in witness.statistics]
@@ -110,9 +116,9 @@ class OneClassFusion(Fusion):
         columns = torch.tensor([place[name] for name in wanted])
         sizes = torch.tensor([len(witness.statistics) for witness in witnesses])
         owner = torch.repeat_interleave(torch.arange(len(sizes)), sizes)
-        self.register_buffer("_columns", columns, persistent=False)
         member = nn.functional.one_hot(owner, len(sizes)).to(torch.float32)  # (C, W)
-        self.register_buffer("_member", member, persistent=False)
+        self.register_buffer("columns", columns, persistent=False)
+        self.register_buffer("member", member, persistent=False)
         self.single = Surprisal(len(wanted))
         self.together = Surprisal(len(sizes))
 
@@ -123,17 +129,18 @@ class OneClassFusion(Fusion):
             clean: Statistics of clean images on which no score was fitted, (M, S).
 
         Raises:
+            ValueError: If there is not one column for each statistic.
             CalibrationError: If there is no image, or a value is not finite.
         """
-        columns = clean[:, self.get_buffer("_columns")]
+        self._check(clean)
+        columns = clean[:, self.columns]
         self.single.fit(columns)
         self.together.fit(self._sums(columns))
         return self
 
     def testimony(self, statistics: Tensor) -> Tensor:
         """Surprisal of each witness, nats, (B, S) -> (B, W): what the score is the sum of."""
-        sums = self._sums(statistics[:, self.get_buffer("_columns")])
-        return cast("Tensor", self.together(sums))
+        return cast("Tensor", self.together(self._sums(statistics[:, self.columns])))
 
     @override
     def _fuse(self, statistics: Tensor) -> Tensor:
@@ -141,7 +148,7 @@ class OneClassFusion(Fusion):
 
     def _sums(self, columns: Tensor) -> Tensor:
         surprisal = cast("Tensor", self.single(columns))
-        return surprisal @ self.get_buffer("_member").to(surprisal.dtype)
+        return surprisal @ self.member.to(surprisal.dtype)
 
 
 class LearntFusion(Fusion):

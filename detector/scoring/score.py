@@ -28,7 +28,7 @@ class CleanImages:
 
     Raises:
         CalibrationError: If a class has no image.
-        ValueError: If sample and labels do not fit each other.
+        ValueError: If statistics, sample and labels do not fit each other.
     """
 
     statistics: PathStatistics
@@ -40,6 +40,12 @@ class CleanImages:
             raise ValueError(
                 f"Labels should be one for each of {len(self.sample)} images. "
                 f"Found the shape {tuple(self.labels.shape)}."
+            )
+        if self.sample.path.layout != self.layout or self.sample.classes != self.classes:
+            raise ValueError(
+                f"The sample should have {self.layout.gates} gates and {self.classes} classes, as "
+                f"the statistics have. Found {self.sample.path.layout.gates} and "
+                f"{self.sample.classes}."
             )
         present = torch.bincount(self.labels, minlength=self.classes)
         for counts in (self.statistics.counts, present):
@@ -110,7 +116,8 @@ class Score(nn.Module, ABC):
             seen: What the network told about the images and the copies that this score reads.
 
         Returns:
-            Float of shape (B, S); not finite where the network's output is not.
+            Float of shape (B, S); NaN where a class logit is not finite, and not finite in at
+            least one number where something else that the score reads is not.
 
         Raises:
             ValueError: If layout or classes are others, or a copy is missing.
@@ -126,10 +133,11 @@ class Score(nn.Module, ABC):
                 f"Images should come with their copies {', '.join(self.copies)}. "
                 f"Found no {', '.join(missing)}."
             )
-        return self._score(seen)
+        # Bits and comparisons would hide a network that broke down.
+        return self._score(seen) + 0 * seen.class_logits.sum(dim=1, keepdim=True)
 
     def restore(self, state: dict[str, Tensor]) -> Self:
-        """Put a fitted state back, whatever number of images it was fitted on.
+        """Put a fitted state back; a score whose state grows with the images makes room first.
 
         Args:
             state: What ``state_dict`` gave.
@@ -137,9 +145,6 @@ class Score(nn.Module, ABC):
         Raises:
             KeyError, RuntimeError: If the state is not that of such a score.
         """
-        for name, buffer in dict(self.named_buffers(recurse=False)).items():
-            if name in state and state[name].ndim == buffer.ndim:
-                setattr(self, name, torch.zeros_like(state[name]))
         self.load_state_dict(state)
         return self
 

@@ -97,6 +97,4 @@ def _changes(seen: Observation, copy: Observation) -> Tensor:
         (seen.path.activations, copy.path.activations),
     )
     distances = [(other - own).abs().mean(dim=1) for own, other in pairs]
-    # A comparison would hide an output that is not finite.
-    finite = 0 * change.sum(dim=1)
-    return torch.stack([-least, before - after, disagrees + finite, *distances], dim=1)
+    return torch.stack([-least, before - after, disagrees, *distances], dim=1)
