@@ -291,6 +291,13 @@ def calibrate(
             "Default: standard where the table has copies (extract --copy)."
         ),
     ] = None,
+    copy: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Copy that levels look at, the standard level's first; may be repeated. Default: "
+            "all that the table has."
+        ),
+    ] = None,
     folds: Annotated[
         int, typer.Option(min=0, help="Folds of the reported cross-validation; 0 for none.")
     ] = 3,
@@ -302,6 +309,7 @@ def calibrate(
     that do not leave clean predictions alone are dropped.
     """
     from detector.conformal import Guarantee
+    from detector.copies import parse_copy
     from detector.jobs.calibrate import CalibrateOptions
     from detector.jobs.calibrate import calibrate as run
     from detector.pipeline import LevelName
@@ -319,6 +327,7 @@ def calibrate(
             fusion=_choice(FusionName, fusion, "fusion"),
             classifier=_choice(ClassifierName, classifier, "classifier"),
             default_level=None if level is None else _choice(LevelName, level, "level"),
+            copies=None if copy is None else tuple(parse_copy(text).name for text in copy),
             folds=folds,
             seed=seed,
         )
@@ -328,9 +337,9 @@ def calibrate(
             f"{attack.attack}: {attack.images} images, AUROC {_figure(attack.auroc)}, "
             f"{_figure(attack.auroc_unseen)} if it is never seen in fitting"
         )
-    for copy in result.dropped:
+    for dropped in result.dropped:
         typer.echo(
-            f"{copy.copy}: dropped, as only {copy.share:.1%} of clean images keep their class"
+            f"{dropped.copy}: dropped, as only {dropped.share:.1%} of clean images keep their class"
         )
     for info in result.manifest.levels:
         looked_at = ", ".join(info.copies) or "no copies"

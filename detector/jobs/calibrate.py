@@ -45,6 +45,8 @@ class CalibrateOptions:
         classifier: Which trees, where the fusion is learnt.
         default_level: Which level is meant where none is named; by default the standard one where
             the table has copies.
+        copies: Names of the copies that levels look at, the standard level's first; by default all
+            that the table has.
         folds: Folds of the cross-validation that is reported; 0 leaves it out.
         seed: Seed of the classifier and of the folds.
 
@@ -61,6 +63,7 @@ class CalibrateOptions:
     fusion: FusionName = FusionName.ONE_CLASS
     classifier: ClassifierName = ClassifierName.GRADIENT_BOOSTING
     default_level: LevelName | None = None
+    copies: tuple[str, ...] | None = None
     folds: int = 3
     seed: int = 0
 
@@ -111,7 +114,7 @@ def calibrate(options: CalibrateOptions) -> CalibrationResult:
     table = PathTable(options.table)
     _check_same_network(table, network, info, options)
     _check_enough(table, options)
-    plan = plan_levels(table, options.default_level)
+    plan = plan_levels(table, options.default_level, wanted=options.copies)
     measured = measure(table, Statistics(fit_path_scores(table), plan.widest))
     fit = fusion_fit(options.fusion, options.classifier)
     levels = [

@@ -10,7 +10,7 @@ from detector.errors import CalibrationError
 from detector.path_table import CLEAN, PathTable, SplitName
 from detector.scoring import CleanImages, Observation, PathScores, PathStatistics
 
-__all__ = ["clean_split", "fit_path_scores"]
+__all__ = ["clean_split", "fit_path_scores", "read_clean_images"]
 
 _SAMPLE = 3000
 """Clean images that are kept one by one, for scores that sums do not serve: they are in memory."""
@@ -25,10 +25,23 @@ def clean_split(table: PathTable) -> SplitName:
 
 
 def fit_path_scores(table: PathTable) -> PathScores:
-    """Scores of a table's clean paths.
+    """Scores of a table's clean paths, fitted on what `read_clean_images` gives.
 
-    They are fitted on the split that `clean_split` names. Images that the network gets wrong are
-    left out: their paths belong to no class.
+    Args:
+        table: The path table.
+
+    Raises:
+        CalibrationError: If a class has no image.
+        DataError: If the table cannot be read.
+    """
+    clean = read_clean_images(table)
+    return PathScores(clean.layout, clean.classes).fit(clean).eval()
+
+
+def read_clean_images(table: PathTable) -> CleanImages:
+    """A table's clean images on the split that `clean_split` names, for scores to be fitted on.
+
+    Images that the network gets wrong are left out: their paths belong to no class.
 
     Args:
         table: The path table.
@@ -53,7 +66,7 @@ def fit_path_scores(table: PathTable) -> PathScores:
             f"Each class should have at least one {split} image that the network gets right. "
             f"Found none of {', '.join(empty)}. Extract more images or train the network longer."
         )
-    return PathScores(table.info.layout, len(names)).fit(sample.beside(statistics)).eval()
+    return sample.beside(statistics)
 
 
 class _Sample:

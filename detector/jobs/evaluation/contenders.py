@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from detector.conformal import ConformalTable, Promise
-from detector.jobs.evaluation.measured import Measured
-from detector.jobs.fit_rows import FitRows
+from detector.jobs.evaluation.measured_images import MeasuredImages
+from detector.jobs.fit_levels import Measured, fit_level
 from detector.jobs.fusions import FusionFit
-from detector.pipeline import LevelName
-from detector.scoring import Fusion, FusionName, Statistics
+from detector.pipeline import Level, LevelName
+from detector.scoring import FusionName, Statistics
 
 __all__ = ["Contender", "Ground"]
 
@@ -25,20 +25,21 @@ class Ground:
     """What contenders are fitted and calibrated on; no test image is among it.
 
     Args:
-        widest: Scores of the path and of all copies.
-        rows: Their statistics on the fit split, clean, noisy and attacked.
-        calibration: Their statistics on the calibration split.
-        classes: Number of classes, K.
+        measured: Statistics of fit and calibration images with all copies.
+        calibration: The calibration images again, with the scores of baselines.
         promise: What calibration promises.
         seed: Seed of what is random in fitting.
     """
 
-    widest: Statistics
-    rows: FitRows
-    calibration: Measured
-    classes: int
+    measured: Measured
+    calibration: MeasuredImages
     promise: Promise
     seed: int
+
+    @property
+    def widest(self) -> Statistics:
+        """Scores of the path and of all copies."""
+        return self.measured.statistics
 
     def contender(
         self,
@@ -56,16 +57,13 @@ class Ground:
             level: Its level.
             copies: What the level looks at.
             fit: How it is fitted.
-            fitted: Which rows it is fitted on, bool of shape (N,); all by default.
+            fitted: Which fit rows it is fitted on, bool of shape (N,); all by default.
         """
-        statistics = Statistics(self.widest.path_scores, copies)
-        place = {name: index for index, name in enumerate(self.widest.names)}
-        columns = torch.tensor([place[name] for name in statistics.names])
-        rows = self.rows if fitted is None else self.rows[fitted]
-        found = fit.fit(rows.columns(columns), statistics, seed=self.seed)
-        return Contender(
-            fusion=fusion, level=level, copies=copies, columns=columns, fitted=found, ground=self
-        )
+        measured = self.measured
+        if fitted is not None:
+            measured = replace(measured, fit=measured.fit[fitted])
+        found = fit_level(level, measured.of(copies), fit, promise=self.promise, seed=self.seed)
+        return Contender(fusion=fusion, level=found, ground=self)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,47 +72,46 @@ class Contender:
 
     Args:
         fusion: Its name.
-        level: Its level.
-        copies: What the level looks at.
-        columns: Which of all statistics it reads, int64.
-        fitted: The fusion.
+        level: The level, fitted and calibrated.
         ground: What it was fitted and calibrated on.
     """
 
     fusion: FusionName
-    level: LevelName
-    copies: tuple[str, ...]
-    columns: Tensor
-    fitted: Fusion
+    level: Level
     ground: Ground
 
     @property
     def name(self) -> str:
         """As reports write it."""
-        return f"{self.level}, {self.fusion}"
+        return f"{self.level.name}, {self.fusion}"
+
+    @property
+    def columns(self) -> Tensor:
+        """Which of all statistics it reads, int64."""
+        place = {name: index for index, name in enumerate(self.ground.widest.names)}
+        return torch.tensor([place[name] for name in self.level.suspicion.statistics.names])
 
     @torch.inference_mode()
-    def scores(self, measured: Measured) -> NDArray[np.float64]:
+    def scores(self, images: MeasuredImages) -> NDArray[np.float64]:
         """Score of each image, shape (N,)."""
-        scores: Tensor = self.fitted(measured.statistics[:, self.columns])
+        scores: Tensor = self.level.suspicion.fusion(images.statistics[:, self.columns])
         return scores.double().numpy()
 
-    def conformal(self, chosen: NDArray[np.int64] | None = None) -> ConformalTable:
-        """Its calibration, with all calibration images or with some of them."""
-        calibration = self.ground.calibration
-        rows = np.arange(len(calibration)) if chosen is None else chosen
+    def smaller(self, chosen: NDArray[np.int64]) -> ConformalTable:
+        """Its calibration with some of the calibration images."""
+        table = self.level.conformal
+        rows = torch.from_numpy(chosen)
         return ConformalTable(
-            torch.from_numpy(self.scores(calibration)[rows]),
-            torch.from_numpy(calibration.predicted[rows]),
-            self.ground.classes,
-            promise=self.ground.promise,
+            table.scores[rows], table.predicted[rows], table.classes, promise=table.promise
         )
 
-    def flags(self, measured: Measured, budgets: Sequence[float]) -> dict[float, NDArray[np.bool_]]:
-        """Which images are flagged at each budget that at least one class can promise."""
-        table = self.conformal()
-        scores = torch.from_numpy(self.scores(measured)).float()
-        predicted = torch.from_numpy(measured.predicted)
+    def flags(
+        self, images: MeasuredImages, budgets: Sequence[float]
+    ) -> dict[float, NDArray[np.bool_]]:
+        """Which images are flagged at each budget that every class can promise."""
+        table = self.level.conformal
+        scores = torch.from_numpy(self.scores(images)).float()
+        predicted = torch.from_numpy(images.predicted)
         return {
             budget: table.flags(scores, predicted, budget).numpy()
             for budget in budgets

@@ -33,7 +33,7 @@ from detector.jobs.evaluation.fewer import calibration_sizes, few_shot
 from detector.jobs.evaluation.figures import ScoreFigures, ShareAtBudget
 from detector.jobs.evaluation.left_out import left_out_cells
 from detector.jobs.evaluation.measure import AttackedImages, measure_score
-from detector.jobs.evaluation.measured import Measured, measure
+from detector.jobs.evaluation.measured_images import MeasuredImages, measure_images
 from detector.jobs.evaluation.plan import EvaluationPlan
 from detector.jobs.evaluation.plots import write_plots
 from detector.jobs.evaluation.release_gate import require_promotion
@@ -41,7 +41,6 @@ from detector.jobs.evaluation.report import EvaluationReport
 from detector.jobs.evaluation.report_sections import (
     FewShotPoint,
     LevelFigures,
-    PlainNetworkFigures,
     ShiftFigures,
 )
 from detector.jobs.evaluation.subject import Subject
@@ -196,9 +195,9 @@ class _Evaluation:
     def _level(
         self,
         level: LevelName,
-        clean: Measured,
-        others: Measured,
-        attacked: Sequence[Measured],
+        clean: MeasuredImages,
+        others: MeasuredImages,
+        attacked: Sequence[MeasuredImages],
         resamples: Resamples,
     ) -> LevelFigures:
         images = self._splits.test.read(range(_COST_BATCH), self._pipeline.preprocessing)
@@ -209,16 +208,16 @@ class _Evaluation:
             fusions=tuple(
                 self._fusion(contender, clean, others, attacked, resamples)
                 for contender in self._subject.contenders
-                if contender.level is level
+                if contender.level.name is level
             ),
         )
 
     def _fusion(
         self,
         contender: Contender,
-        clean: Measured,
-        others: Measured,
-        attacked: Sequence[Measured],
+        clean: MeasuredImages,
+        others: MeasuredImages,
+        attacked: Sequence[MeasuredImages],
         resamples: Resamples,
     ) -> ScoreFigures:
         budgets = self._plan.budgets
@@ -240,7 +239,7 @@ class _Evaluation:
         )
 
     def _false_alarms(
-        self, clean: Measured, flags: NDArray[np.bool_], budget: float
+        self, clean: MeasuredImages, flags: NDArray[np.bool_], budget: float
     ) -> FalseAlarms:
         return false_alarms(
             flags=flags,
@@ -253,11 +252,11 @@ class _Evaluation:
 
     def _controls(
         self,
-        clean: Measured,
-        others: Measured,
-        null: Measured,
-        attacked: Sequence[Measured],
-        noisy: Sequence[Measured],
+        clean: MeasuredImages,
+        others: MeasuredImages,
+        null: MeasuredImages,
+        attacked: Sequence[MeasuredImages],
+        noisy: Sequence[MeasuredImages],
     ) -> tuple[ControlResult, ...]:
         seed = self._plan.seed
         budget = self._plan.budgets[0]
@@ -284,22 +283,24 @@ class _Evaluation:
             ]
         return tuple(results)
 
-    def _few_shot(self, others: Measured, attacked: Sequence[Measured]) -> tuple[FewShotPoint, ...]:
+    def _few_shot(
+        self, others: MeasuredImages, attacked: Sequence[MeasuredImages]
+    ) -> tuple[FewShotPoint, ...]:
         labels = [part.attack for part in self._table.parts if part.split is SplitName.FIT]
         tested = {each.attack: each for each in attacked}
         if not self._plan.few_shot or not {*labels} & {*tested} & {_FEW_SHOT_ATTACK}:
             return ()
         bare = type(self._subject.ground.widest)(self._subject.ground.widest.path_scores)
         return few_shot(
-            clean=measure(self._table, SplitName.FIT, statistics=bare),
-            attacked=measure(self._table, SplitName.FIT, _FEW_SHOT_ATTACK, statistics=bare),
+            clean=measure_images(self._table, SplitName.FIT, statistics=bare),
+            attacked=measure_images(self._table, SplitName.FIT, _FEW_SHOT_ATTACK, statistics=bare),
             test_clean=others,
             test_attacked=tested[_FEW_SHOT_ATTACK],
             counts=self._plan.few_shot,
             seeds=self._plan.seeds,
         )
 
-    def _shifts(self, rows: PathTable, noisy: Sequence[Measured]) -> tuple[ShiftFigures, ...]:
+    def _shifts(self, rows: PathTable, noisy: Sequence[MeasuredImages]) -> tuple[ShiftFigures, ...]:
         contender = self._default_contender()
         found = [self._shift(contender, each, each.attack, None) for each in noisy]
         for spec in self._plan.corruption_specs:
@@ -308,24 +309,24 @@ class _Evaluation:
             found.append(self._shift(contender, measured, name, int(severity)))
         return tuple(found)
 
-    def _at_default_level(self, rows: PathTable, label: str) -> Measured:
+    def _at_default_level(self, rows: PathTable, label: str) -> MeasuredImages:
         """Corrupted images come with the copies of the default level alone."""
         contender = self._default_contender()
         narrow = type(self._subject.ground.widest)(
-            self._subject.ground.widest.path_scores, contender.copies
+            self._subject.ground.widest.path_scores, contender.level.copies
         )
-        measured = measure(rows, SplitName.TEST, label, statistics=narrow)
+        measured = measure_images(rows, SplitName.TEST, label, statistics=narrow)
         wide = torch.full((len(measured), len(self._subject.ground.widest.names)), torch.nan)
         wide[:, contender.columns] = measured.statistics
         return measured.with_statistics(wide)
 
     def _shift(
-        self, contender: Contender, measured: Measured, name: str, severity: int | None
+        self, contender: Contender, measured: MeasuredImages, name: str, severity: int | None
     ) -> ShiftFigures:
         return ShiftFigures(
             name=name,
             severity=severity,
-            level=contender.level.value,
+            level=contender.level.name.value,
             fusion=contender.fusion.value,
             accuracy=_share(measured.predicted == measured.labels),
             flagged=tuple(
@@ -339,7 +340,7 @@ class _Evaluation:
         level = self._pipeline.default_level
         fusion = self._shipped[level]
         for contender in self._subject.contenders:
-            if (contender.level, contender.fusion) == (level, fusion):
+            if (contender.level.name, contender.fusion) == (level, fusion):
                 return contender
         raise DataError(
             f"The plan should evaluate what the bundle ships, {fusion} at {level}. "
@@ -350,21 +351,22 @@ class _Evaluation:
     def _check_same_detector(self) -> None:
         """What is evaluated has to be what ships, to the last calibration score."""
         for contender in self._subject.contenders:
-            if contender.fusion is not self._shipped[contender.level]:
+            if contender.fusion is not self._shipped[contender.level.name]:
                 continue
-            shipped = self._pipeline.levels[contender.level].conformal.scores
+            shipped = self._pipeline.levels[contender.level.name].conformal.scores
             found = torch.from_numpy(contender.scores(self._subject.ground.calibration)).float()
             if len(shipped) != len(found) or not torch.allclose(
                 shipped, found, rtol=1e-3, atol=1e-3
             ):
                 raise DataError(
                     f"{self._options.table} should be the table that the bundle was calibrated "
-                    f"with. Found other calibration scores at {contender.level}. Give that table."
+                    f"with. Found other calibration scores at {contender.level.name}. "
+                    "Give that table, and the training images that calibration used."
                 )
 
 
 def _attacked(
-    measured: Measured,
+    measured: MeasuredImages,
     scores: NDArray[np.float64],
     flags: dict[float, NDArray[np.bool_]] | None = None,
 ) -> AttackedImages:

@@ -17,7 +17,7 @@ from sklearn.ensemble import (
 from detector.jobs.evaluation.contenders import Contender
 from detector.jobs.evaluation.estimates import Estimate, Share
 from detector.jobs.evaluation.figures import ShareAtBudget
-from detector.jobs.evaluation.measured import Measured
+from detector.jobs.evaluation.measured_images import MeasuredImages
 from detector.jobs.evaluation.report_sections import CalibrationSize, FewShotPoint
 from detector.jobs.evaluation.roc import auroc
 
@@ -32,10 +32,10 @@ _CLASSIFIERS: dict[str, Callable[[int], Any]] = {
 
 def few_shot(
     *,
-    clean: Measured,
-    attacked: Measured,
-    test_clean: Measured,
-    test_attacked: Measured,
+    clean: MeasuredImages,
+    attacked: MeasuredImages,
+    test_clean: MeasuredImages,
+    test_attacked: MeasuredImages,
     counts: Sequence[int],
     seeds: Sequence[int],
 ) -> tuple[FewShotPoint, ...]:
@@ -86,7 +86,7 @@ def few_shot(
 
 def calibration_sizes(
     contender: Contender,
-    clean: Measured,
+    clean: MeasuredImages,
     *,
     sizes: Sequence[int],
     budgets: Sequence[float],
@@ -107,7 +107,7 @@ def calibration_sizes(
     predicted = torch.from_numpy(clean.predicted)
     found = []
     for size in (size for size in sizes if size <= held):
-        table = contender.conformal(order[:size])
+        table = contender.smaller(order[:size])
         found.append(
             CalibrationSize(
                 images=size,

@@ -10,7 +10,7 @@ from detector.attacks import AttackSpec
 from detector.jobs.evaluation.bootstrap import Resamples
 from detector.jobs.evaluation.contenders import Contender
 from detector.jobs.evaluation.measure import AttackedImages, measure_score
-from detector.jobs.evaluation.measured import Measured
+from detector.jobs.evaluation.measured_images import MeasuredImages
 from detector.jobs.evaluation.plan import EvaluationPlan
 from detector.jobs.evaluation.report_sections import LeftOutCell
 from detector.jobs.evaluation.subject import Subject
@@ -24,8 +24,8 @@ __all__ = ["left_out_cells"]
 def left_out_cells(
     subject: Subject,
     plan: EvaluationPlan,
-    others: Measured,
-    attacked: Sequence[Measured],
+    others: MeasuredImages,
+    attacked: Sequence[MeasuredImages],
     resamples: Resamples,
 ) -> tuple[LeftOutCell, ...]:
     """Fit what learns from attacks again without each family, and look at all attacks.
@@ -46,11 +46,11 @@ def left_out_cells(
             continue
         for family in plan.left_out():
             fitted = _without(subject, plan, family)
-            rows = subject.ground.rows[fitted]
+            rows = subject.ground.measured.fit[fitted]
             if not rows.teaches(attacks=True):
                 continue
             again = subject.ground.contender(
-                contender.fusion, contender.level, contender.copies, fit, fitted=fitted
+                contender.fusion, contender.level.name, contender.level.copies, fit, fitted=fitted
             )
             cells += _cells(again, family, plan, others, attacked, resamples)
     return tuple(cells)
@@ -58,7 +58,7 @@ def left_out_cells(
 
 def _without(subject: Subject, plan: EvaluationPlan, family: str) -> torch.Tensor:
     """Which fit rows are of no attack of a family."""
-    rows = subject.ground.rows
+    rows = subject.ground.measured.fit
     members = plan.families[family]
     kept = torch.tensor(
         [
@@ -73,8 +73,8 @@ def _cells(
     contender: Contender,
     family: str,
     plan: EvaluationPlan,
-    others: Measured,
-    attacked: Sequence[Measured],
+    others: MeasuredImages,
+    attacked: Sequence[MeasuredImages],
     resamples: Resamples,
 ) -> list[LeftOutCell]:
     found = measure_score(

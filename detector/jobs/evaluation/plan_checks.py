@@ -12,6 +12,7 @@ from detector.errors import InvalidInputError
 
 __all__ = [
     "check_attacks",
+    "check_corruptions",
     "check_families",
     "check_names",
     "check_noise",
@@ -21,7 +22,7 @@ __all__ = [
 ]
 
 _NAME = re.compile(r"[a-z0-9]+([-:._][a-z0-9]+)*", re.ASCII)
-_NOISE = tuple(name for name in AttackName if attack_class(name).is_noise)
+_NOISE = tuple(name for name in AttackName if attack_class(name).is_benign)
 
 
 def check_names(field: str, names: Sequence[str], *, least: int = 1) -> None:
@@ -74,7 +75,7 @@ def check_noise(field: str, labels: Sequence[str]) -> tuple[str, ...]:
 def check_corruptions(field: str, names: Sequence[str]) -> None:
     """Refuse a name that no corruption has."""
     for name in names:
-        if name not in CorruptionName:
+        if name not in tuple(CorruptionName):
             raise _wrong(field, f"among {', '.join(CorruptionName)}", name)
 
 

@@ -11,8 +11,9 @@ from detector.baselines import SQUEEZERS, Baseline, all_baselines
 from detector.conformal import Promise
 from detector.errors import InvalidInputError
 from detector.jobs.evaluation.contenders import Contender, Ground
-from detector.jobs.evaluation.measured import Measured, measure
+from detector.jobs.evaluation.measured_images import MeasuredImages, measure_images
 from detector.jobs.evaluation.plan import EvaluationPlan
+from detector.jobs.fit_levels import Measured
 from detector.jobs.fit_rows import read_fit_rows
 from detector.jobs.fit_scores import fit_path_scores, read_clean_images
 from detector.jobs.fusions import fusion_fit
@@ -65,13 +66,17 @@ class Subject:
         copies = max(levels.values(), key=len)
         baselines = _baselines(table, plan)
         widest = Statistics(fit_path_scores(table), copies)
+        calibration = measure_images(
+            table, SplitName.CALIBRATION, statistics=widest, baselines=baselines
+        )
         ground = Ground(
-            widest=widest,
-            rows=read_fit_rows(table, widest),
-            calibration=measure(
-                table, SplitName.CALIBRATION, statistics=widest, baselines=baselines
+            measured=Measured(
+                statistics=widest,
+                fit=read_fit_rows(table, widest),
+                calibration=calibration.statistics,
+                predicted=torch.from_numpy(calibration.predicted),
             ),
-            classes=len(table.info.class_names),
+            calibration=calibration,
             promise=promise,
             seed=plan.seed,
         )
@@ -93,9 +98,9 @@ class Subject:
         squeezed = (copy for each in self.baselines for copy in each.copies)
         return tuple(dict.fromkeys((*self.ground.widest.copies, *squeezed)))
 
-    def measure(self, table: PathTable, attack: str) -> Measured:
+    def measure(self, table: PathTable, attack: str) -> MeasuredImages:
         """What all scores say about test images under an attack, or clean ones."""
-        return measure(
+        return measure_images(
             table,
             SplitName.TEST,
             attack,

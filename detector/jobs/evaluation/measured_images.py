@@ -14,11 +14,11 @@ from detector.baselines import Baseline
 from detector.path_table import CLEAN, PathTable, SplitName
 from detector.scoring import Statistics
 
-__all__ = ["Measured", "measure"]
+__all__ = ["MeasuredImages", "measure_images"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Measured:
+class MeasuredImages:
     """Statistics of some images under one attack, or of clean ones, and what became of them.
 
     Args:
@@ -49,9 +49,9 @@ class Measured:
     @property
     def right_before(self) -> NDArray[np.bool_]:
         """Which images were classified right before the attack."""
-        return self.original == self.labels
+        return np.equal(self.original, self.labels)
 
-    def rows(self, chosen: NDArray[np.bool_]) -> Measured:
+    def rows(self, chosen: NDArray[np.bool_]) -> MeasuredImages:
         """Some of the images, by a mask."""
         mask = torch.from_numpy(chosen)
         return replace(
@@ -66,13 +66,13 @@ class Measured:
             baselines={name: scores[chosen] for name, scores in self.baselines.items()},
         )
 
-    def with_statistics(self, statistics: Tensor) -> Measured:
+    def with_statistics(self, statistics: Tensor) -> MeasuredImages:
         """The same images with other statistics, (N, S)."""
         return replace(self, statistics=statistics)
 
 
 @torch.inference_mode()
-def measure(
+def measure_images(
     table: PathTable,
     split: SplitName,
     attack: str = CLEAN,
@@ -80,7 +80,7 @@ def measure(
     statistics: Statistics,
     baselines: Sequence[Baseline] = (),
     limit: int | None = None,
-) -> Measured:
+) -> MeasuredImages:
     """Read a part of a table and let all scores look at it.
 
     Args:
@@ -118,7 +118,7 @@ def measure(
             if left <= 0:
                 break
     whole = {key: torch.cat(values) for key, values in found.items()}
-    return Measured(
+    return MeasuredImages(
         attack=attack,
         image_ids=whole["image_ids"].numpy(),
         labels=whole["labels"].numpy(),
