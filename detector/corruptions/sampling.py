@@ -74,7 +74,7 @@ def read_at(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     def corner(row: Tensor, column: Tensor) -> Tensor:
         index = mirrored(row.long(), height) * width + mirrored(column.long(), width)
         chosen = index.flatten(1).unsqueeze(1).expand(-1, flat.shape[1], -1)
-        return flat.gather(2, chosen).unflatten(2, index.shape[1:])
+        return flat.gather(2, chosen).view(*flat.shape[:2], *index.shape[1:])
 
     upper = corner(top, left) * (1 - across) + corner(top, left + 1) * across
     lower = corner(top + 1, left) * (1 - across) + corner(top + 1, left + 1) * across

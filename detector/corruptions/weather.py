@@ -43,8 +43,8 @@ class Snow(Corruption):
         noise = zoomed(mean + deviation * draws.normal(1, *images.shape[2:]), zoom)
         flakes = torch.where(noise < threshold, 0.0, noise).clamp(0, 1)
         flakes = streaked(flakes, draws.directions(-135, -45), radius, sigma)
-        red, green, blue = images.split(1, dim=1)
-        grey = 0.299 * red + 0.587 * green + 0.114 * blue
+        red, green, blue = images.unbind(1)
+        grey = (0.299 * red + 0.587 * green + 0.114 * blue).unsqueeze(1)
         pale = torch.maximum(images, 1.5 * grey + 0.5)
         return kept * images + (1 - kept) * pale + flakes + flakes.flip(2, 3)
 
