@@ -199,7 +199,7 @@ class Descent(AdaptiveAttack):
         return view, found
 
     def _copies(self, names: tuple[str, ...]) -> tuple[str, ...]:
-        """The copies that the direction needs; all of the target's, unless a subclass needs none."""
+        """The copies that the direction needs: all of the target's, unless a subclass says so."""
         return names
 
     @abstractmethod

@@ -35,7 +35,7 @@ class SoftForest(nn.Module):
             raise ValueError(f"temperature should be positive. Found {temperature}.")
         self.ensemble = ensemble
         self.temperature = temperature
-        self._levels = _levels(ensemble)
+        self._levels = _levels(ensemble.left, ensemble.roots)
 
     def forward(self, values: Tensor) -> Tensor:
         """Expected score of each row.
@@ -49,10 +49,8 @@ class SoftForest(nn.Module):
         trees = self.ensemble
         total = trees.offset.expand(len(values))
         reached = values.new_ones(len(values), len(trees.roots), dtype=torch.float64)
-        for nodes, leaf in self._levels:
-            nodes, leaf = nodes.to(values.device), leaf.to(values.device)
-            total = total + reached[:, leaf] @ trees.value[nodes[leaf]]
-            inner = nodes[~leaf]
+        for leaves, leaf, inner in self._levels:
+            total = total + reached[:, leaf] @ trees.value[leaves]
             gap = values[:, trees.feature[inner]].to(torch.float64) - trees.threshold[inner]
             # Of both signs, not one minus the other, which would lose small chances.
             chances = torch.stack([-gap, gap], dim=2).div(self.temperature).sigmoid()
@@ -60,13 +58,12 @@ class SoftForest(nn.Module):
         return total
 
 
-def _levels(ensemble: TreeEnsemble) -> list[tuple[Tensor, Tensor]]:
-    """Nodes of each level of all trees, siblings side by side, and which of them are leaves."""
-    left = ensemble.left
-    nodes, levels = ensemble.roots, []
+def _levels(left: Tensor, roots: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Of each level of all trees, siblings side by side: leaves, where they stand, other nodes."""
+    nodes, levels = roots, []
     while len(nodes):
         leaf = left[nodes] == nodes
-        levels.append((nodes, leaf))
-        children = left[nodes[~leaf]]
-        nodes = torch.stack([children, children + 1], dim=1).flatten()
+        inner = nodes[~leaf]
+        levels.append((nodes[leaf], leaf, inner))
+        nodes = torch.stack([left[inner], left[inner] + 1], dim=1).flatten()
     return levels
