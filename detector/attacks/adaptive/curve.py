@@ -143,7 +143,7 @@ def measure_curve(
             f"Found {len(attacks)} with {len({attack.budgets for attack in attacks})}.",
             field="attacks",
         )
-    batches = list(zip(images.split(batch_size), labels.split(batch_size), strict=True))
+    batches = list(zip(*(torch.split(each, batch_size) for each in (images, labels)), strict=True))
     points = []
     for number, epsilon in enumerate(epsilons):
         found = []

@@ -51,7 +51,9 @@ class Guides:
         """
         kept, bits = [], []
         with target.held_still(), torch.no_grad():
-            for part, truth in zip(images.split(_BATCH), labels.split(_BATCH), strict=True):
+            for part, truth in zip(
+                *(torch.split(each, _BATCH) for each in (images, labels)), strict=True
+            ):
                 scaled = target.preprocessing.scale(part.to(target.device))
                 seen = hardened(observe(target, scaled, Frozen()))
                 found = judged(target, seen)
@@ -77,7 +79,7 @@ class Guides:
             AttackError: If there is no guide of a class.
         """
         chosen = torch.empty((count, *bits.shape), dtype=torch.bool, device=bits.device)
-        for goal in goals.unique().tolist():
+        for goal in torch.unique(goals).tolist():
             own = self.bits[self.labels == goal].to(bits.device)
             if not len(own):
                 raise AttackError(

@@ -68,4 +68,5 @@ def orthogonal_to(wanted: Tensor, other: Tensor) -> Tensor:
     # Unit vectors: squares of small gradients would vanish in 32 bits.
     unit = other / other.flatten(1).norm(dim=1).clamp_min(_TINY)[:, None, None, None]
     along = (wanted * unit).sum(dim=(1, 2, 3), keepdim=True)
-    return wanted - along * unit
+    rest: Tensor = wanted - along * unit
+    return rest
