@@ -126,7 +126,7 @@ def test_success_that_falls_is_found_out_and_noise_is_not() -> None:
 
 
 def test_a_curve_that_ends_early_says_nothing_about_large_epsilons() -> None:
-    with pytest.raises(InvalidInputError, match="at least 0.5"):
+    with pytest.raises(InvalidInputError, match=r"at least 0\.5"):
         large_epsilon_suffices(curve(5, 40), 0.05)
 
 
