@@ -22,7 +22,7 @@ DEFAULT_BUDGETS = (0.05, 0.01, 0.5)
 """False-alarm budgets: the usual one, a small one, and one that is generous to the detector."""
 
 OnProgress = Callable[[int, int], None]
-"""Told how many searches are done, and of how many."""
+"""Told how many parts of the work are done, and of how many."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,7 @@ class AdaptiveAttack(ABC):
             images: uint8 images of the network's input size, shape (B, 3, H, W).
             labels: True classes, int64 of shape (B,).
             seed: Fixes what is random; the global generators are left as they are.
-            on_progress: Called after each search.
+            on_progress: Called after each search or query.
 
         Returns:
             The best image of each for each budget, judged anew.
@@ -100,7 +100,7 @@ class AdaptiveAttack(ABC):
         Args:
             chase: The images, and the best found so far.
             generator: What randomness comes from, on the CPU.
-            on_progress: To be told about each search.
+            on_progress: To be told about each search or query.
         """
 
     def _check_ball(self, found: Evasion, images: Tensor) -> None:

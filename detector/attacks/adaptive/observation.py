@@ -55,7 +55,10 @@ def observe(
     names = target.copies if copies is None else tuple(copies)
     rounded = eight_bits(images)
     seen = [rounded, *(through_copy(parse_copy(name), rounded) for name in names)]
-    batch = target.preprocessing.normalise(torch.cat(seen))
+    # In the layout in which the service computes: another one would round another way.
+    batch = target.preprocessing.normalise(torch.cat(seen)).contiguous(
+        memory_format=torch.channels_last
+    )
     with target.network.gradients(way), exact_32_bit(batch.device):
         output: DecoupledOutput = target.network(batch)
     path, rows = _path(output), len(images)
