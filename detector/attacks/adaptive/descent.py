@@ -75,10 +75,10 @@ class View:
     allowed: Tensor
 
     def gradient(self, losses: Tensor, *, last: bool = True) -> Tensor:
-        """Gradient of losses, (N,) -> (N, 3, H, W); zero where it is not finite.
+        """Gradient of the sum of losses, (N, 3, H, W); zero where it is not finite.
 
         Args:
-            losses: One for each image.
+            losses: Of any shape; each depends on one image only.
             last: Whether the graph may go; False where another gradient follows.
         """
         (found,) = torch.autograd.grad(losses.sum(), self.pixels, retain_graph=not last)

@@ -46,9 +46,12 @@ class JointPgd(Descent):
     @override
     def _direction(self, view: View, chase: Chase) -> Tensor:
         scores = chase.target.smooth_score(view.seen)
-        above = excess(scores, view.seen.predicted, view.allowed)
-        # An image whose score is no number has an excess without a gradient: the class leads it.
-        losses = view.hinge.clamp_min(0) + view.plan.weight * above.clamp_min(0)
+        predicted, usable = view.seen.predicted, scores.isfinite()
+        if not bool(usable.all()):
+            # Anew without those whose score is no number: the class still has to lead them.
+            scores, predicted = chase.target.smooth_score(view.seen[usable]), predicted[usable]
+        above = excess(scores, predicted, view.allowed).clamp_min(0)
+        losses = view.hinge.clamp_min(0).sum() + view.plan.weight * above.sum()
         return view.gradient(losses).sign()
 
 

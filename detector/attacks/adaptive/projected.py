@@ -32,8 +32,12 @@ class SelectivePgd(Descent):
 
     @override
     def _direction(self, view: View, chase: Chase) -> Tensor:
-        scores = chase.target.smooth_score(view.seen)
-        return view.gradient(torch.where(view.missed, view.hinge, scores)).sign()
+        losses = view.hinge[view.missed].sum()
+        if not bool(view.missed.all()):
+            # Of these images alone: where a score is no number, the gradient of an image that
+            # does not follow it would be none either.
+            losses = losses + chase.target.smooth_score(view.seen[~view.missed]).sum()
+        return view.gradient(losses).sign()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -174,9 +174,13 @@ def test_all_is_restored_after_an_exception(target, images, labels) -> None:
     assert all(w.requires_grad and w.grad is None for w in (*network.parameters(), score.weight))
 
 
-def test_a_score_that_is_no_number_is_never_an_evasion(target, images, labels) -> None:
+@pytest.mark.parametrize("name", ["selective", "orthogonal", "joint"])
+def test_a_score_that_is_no_number_is_no_evasion_and_hides_no_class(
+    name, target, images, labels, guides
+) -> None:
     blind = dataclasses.replace(target, score=lambda seen: seen.class_logits[:, 0] * torch.nan)
-    result = SelectivePgd(epsilon=EPSILON, steps=4, ways=WAYS)(blind, images, labels)
+    attack = dataclasses.replace(attack_of(name, *guides), steps=4, ways=WAYS)
+    result = attack(blind, images, labels)
     assert result.fooled.any()
     assert not result.evaded.any()
 

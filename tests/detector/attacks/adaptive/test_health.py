@@ -92,8 +92,8 @@ class _Lazy(SelectivePgd):
 def test_an_attack_that_ignores_epsilon_is_found_out_and_an_honest_one_is_not(
     shared, images, labels
 ) -> None:
-    images, labels = images.repeat(5, 1, 1, 1), labels.repeat(5)
-    honest = SelectivePgd(epsilon=0.0, steps=6, ways=(StraightThrough(),))
+    images, labels = images.repeat(2, 1, 1, 1), labels.repeat(2)
+    honest = SelectivePgd(epsilon=0.0, steps=5, ways=(StraightThrough(),))
     lazy = _Lazy(epsilon=0.0)
     told = []
     measured = [
@@ -103,7 +103,7 @@ def test_an_attack_that_ignores_epsilon_is_found_out_and_an_honest_one_is_not(
             labels,
             attacks,
             (1 / 255, 0.5),
-            batch_size=15,
+            batch_size=6,
             on_progress=lambda done, of: told.append((done, of)),
         )
         for attacks in ([lazy], [lazy, honest])
