@@ -10,6 +10,13 @@ from detector.decoupling.gates import (
     SemHash,
     StraightThrough,
 )
+from detector.decoupling.hardening import (
+    Adversaries,
+    CopyConsistency,
+    GateMargin,
+    Hardening,
+    HardeningTerm,
+)
 from detector.decoupling.losses import (
     DecouplingLoss,
     GatesToOutput,
@@ -21,17 +28,22 @@ from detector.decoupling.network import DecoupledNetwork, DecoupledOutput, GateR
 from detector.decoupling.sites import GateSite, find_gate_sites
 
 __all__ = [
+    "Adversaries",
     "Backbone",
     "Binariser",
     "ControllingModule",
+    "CopyConsistency",
     "DecoupledNetwork",
     "DecoupledOutput",
     "DecouplingLoss",
     "Frozen",
+    "GateMargin",
     "GateNoise",
     "GateRecord",
     "GateSite",
     "GatesToOutput",
+    "Hardening",
+    "HardeningTerm",
     "LossTerms",
     "LossWeights",
     "OutputToGates",
