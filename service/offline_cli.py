@@ -115,7 +115,7 @@ def train(
         bool,
         typer.Option(
             "--robust",
-            help="Train on attacked images (PGD, 8/255, three steps): any recipe then takes four "
+            help="Train on images that are attacked at each step (PGD, 8/255): takes up to four "
             "times as long, and gives up accuracy on clean images for some on attacked ones.",
         ),
     ] = False,

@@ -20,6 +20,7 @@ from detector.preprocessing import Preprocessing
 __all__ = ["InnerAttack", "attacked_accuracy", "with_adversaries"]
 
 _MONITORED_IMAGES = 200
+_MONITORED_BATCH = 50
 _MONITORED_STEPS = 10
 _MONITORED_RELATIVE_STEP = 0.25
 
@@ -116,15 +117,22 @@ def attacked_accuracy(
     """
     rows = np.unique(np.linspace(0, len(images) - 1, min(len(images), _MONITORED_IMAGES)).round())
     chosen = [int(row) for row in rows]
-    labels = torch.from_numpy(images.labels[chosen]).to(device)
-    attack = InnerAttack(
-        epsilon=adversaries.epsilon,
-        steps=_MONITORED_STEPS,
-        relative_step=_MONITORED_RELATIVE_STEP,
-    )
     model = AttackedModel(network, preprocessing, adversaries.through)
-    clean = preprocessing.scale(images.read(chosen, preprocessing)).to(device)
-    attacked = attack(model, clean, labels)
+    correct = 0
+    for start in range(0, len(chosen), _MONITORED_BATCH):
+        batch = chosen[start : start + _MONITORED_BATCH]
+        clean = preprocessing.scale(images.read(batch, preprocessing)).to(device)
+        labels = torch.from_numpy(images.labels[batch]).to(device)
+        correct += _withstood(model, clean, labels, adversaries.epsilon)
+    return correct / len(chosen)
+
+
+def _withstood(model: AttackedModel, images: Tensor, labels: Tensor, epsilon: float) -> int:
+    """How many images are classified correctly by the network that is served, when attacked."""
+    attack = InnerAttack(
+        epsilon=epsilon, steps=_MONITORED_STEPS, relative_step=_MONITORED_RELATIVE_STEP
+    )
+    attacked = attack(model, images, labels)
     with attackable(model), torch.no_grad():
         predicted = with_hard_gates(model)(attacked).argmax(dim=1)
-    return float((predicted == labels).float().mean())
+    return int((predicted == labels).sum())
