@@ -81,6 +81,12 @@ class Preprocessing:
         std = torch.tensor(self.std, device=images.device).view(1, 3, 1, 1)
         return (images - mean) / std
 
+    def denormalise(self, images: Tensor) -> Tensor:
+        """Images in [0, 1], (B, 3, H, W), that `normalise` has made these of."""
+        mean = torch.tensor(self.mean, device=images.device).view(1, 3, 1, 1)
+        std = torch.tensor(self.std, device=images.device).view(1, 3, 1, 1)
+        return (images * std + mean).clamp(0, 1)  # rounding may have left the range
+
     def __call__(self, images: Tensor) -> Tensor:
         """uint8 images of the network's input size, (B, 3, H, W), as the network reads them."""
         return self.normalise(self.scale(images))

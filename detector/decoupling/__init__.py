@@ -10,6 +10,13 @@ from detector.decoupling.gates import (
     SemHash,
     StraightThrough,
 )
+from detector.decoupling.hardening import (
+    Adversaries,
+    CopyConsistency,
+    GateMargin,
+    Hardening,
+    HardeningTerm,
+)
 from detector.decoupling.losses import (
     DecouplingLoss,
     GatesToOutput,
@@ -22,17 +29,22 @@ from detector.decoupling.open_gates import always_open, is_always_open
 from detector.decoupling.sites import GateSite, find_gate_sites
 
 __all__ = [
+    "Adversaries",
     "Backbone",
     "Binariser",
     "ControllingModule",
+    "CopyConsistency",
     "DecoupledNetwork",
     "DecoupledOutput",
     "DecouplingLoss",
     "Frozen",
+    "GateMargin",
     "GateNoise",
     "GateRecord",
     "GateSite",
     "GatesToOutput",
+    "Hardening",
+    "HardeningTerm",
     "LossTerms",
     "LossWeights",
     "OutputToGates",

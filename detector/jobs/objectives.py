@@ -10,9 +10,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 from typing_extensions import override
 
-from detector.decoupling import DecoupledNetwork, DecouplingLoss, GateNoise, LossTerms
+from detector.decoupling import (
+    DecoupledNetwork,
+    DecoupledOutput,
+    DecouplingLoss,
+    GateNoise,
+    HardeningTerm,
+    LossTerms,
+)
+from detector.decoupling.hardening import shifted_by_one_pixel
 
-__all__ = ["DecoupledObjective", "Objective", "PlainObjective", "StepLoss"]
+__all__ = ["DecoupledObjective", "HardenedObjective", "Objective", "PlainObjective", "StepLoss"]
 
 
 class StepLoss(NamedTuple):
@@ -74,7 +82,10 @@ class DecoupledObjective(Objective):
 
     @override
     def forward(self, images: Tensor, targets: Tensor, noise: GateNoise | None) -> StepLoss:
-        found: LossTerms = self.loss(self.network(images, noise), targets)
+        return self._step_loss(self.network(images, noise), targets)
+
+    def _step_loss(self, output: DecoupledOutput, targets: Tensor) -> StepLoss:
+        found: LossTerms = self.loss(output, targets)
         terms = {
             "classification": found.classification,
             "alignment": found.alignment,
@@ -94,3 +105,36 @@ class DecoupledObjective(Objective):
             hard_share=hard_share,
             generator=generator,
         )
+
+
+class HardenedObjective(DecoupledObjective):
+    """The decoupled network's loss, with terms that keep it where it is under small changes.
+
+    Args:
+        network: The decoupled network.
+        loss: What it is trained for beside.
+        hardening: What is added, each with its weight.
+    """
+
+    def __init__(
+        self,
+        network: DecoupledNetwork,
+        loss: DecouplingLoss,
+        hardening: tuple[HardeningTerm, ...],
+    ) -> None:
+        super().__init__(network, loss)
+        self.hardening = hardening
+
+    @override
+    def forward(self, images: Tensor, targets: Tensor, noise: GateNoise | None) -> StepLoss:
+        output: DecoupledOutput = self.network(images, noise)
+        copies: DecoupledOutput | None = None
+        if any(term.sees_copies for term in self.hardening):
+            # The same noise, so that what differs comes from the images.
+            copies = self.network(shifted_by_one_pixel(images), noise)
+        total, terms = self._step_loss(output, targets)
+        for term in self.hardening:
+            value = term(output, copies)
+            total = total + term.weight * value
+            terms = terms | {term.name: value.detach()}
+        return StepLoss(total, terms)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -13,23 +12,29 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from detector.data import FitImages, Splits
-from detector.decoupling import DecoupledNetwork, DecouplingLoss, build_backbone
+from detector.data import Splits
+from detector.decoupling import (
+    Adversaries,
+    DecoupledNetwork,
+    DecouplingLoss,
+    build_backbone,
+)
 from detector.decoupling.recipes import Recipe
 from detector.errors import DataError
 from detector.jobs.batches import BatchOrder, TrainingBatches
-from detector.jobs.gate_statistics import gate_statistics
+from detector.jobs.epoch_report import EpochReport
 from detector.jobs.initial_weights import fit_initial_weights
-from detector.jobs.objectives import DecoupledObjective, Objective, PlainObjective
+from detector.jobs.objectives import (
+    DecoupledObjective,
+    HardenedObjective,
+    PlainObjective,
+)
 from detector.jobs.provenance import provenance
 from detector.jobs.train_phase import PhaseRun, StepBudget
 from detector.jobs.training_log import TrainingLog
-from detector.preprocessing import Preprocessing
 from detector.weights import NetworkInfo, save_weights
 
 __all__ = ["TrainingOptions", "TrainingResult", "train"]
-
-_EVALUATION_BATCH = 250
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,7 +138,7 @@ class _Run:
             run = self._phase("plain", 0)
             if not run.run(
                 PlainObjective(network),
-                self._report_plain,
+                self._report("plain"),
                 at_start=partial(self.log.go_back, "plain"),
             ):
                 return None
@@ -151,11 +156,14 @@ class _Run:
             network.layout, self._classes, weights=recipe.weights, alignment=recipe.alignment
         )
         objective = DecoupledObjective(network, loss)
+        if recipe.hardening is not None and recipe.hardening.terms:
+            objective = HardenedObjective(network, loss, recipe.hardening.terms)
         phases = ["decoupled"] if recipe.settled is None else ["decoupled", "settled"]
         for number, phase in enumerate(phases, start=1):
-            report = partial(self._report_decoupled, phase)
             at_start = partial(self.log.go_back, phase)
-            if not self._phase(phase, number).run(objective, report, at_start=at_start):
+            if not self._phase(phase, number).run(
+                objective, self._report(phase), at_start=at_start
+            ):
                 return False
         self._save(file, network)
         return True
@@ -181,7 +189,14 @@ class _Run:
             fingerprint=self._fingerprint(name),
             checkpoint_every_s=options.checkpoint_every_s,
             budget=self._budget,
+            adversaries=self._adversaries(name),
         )
+
+    def _adversaries(self, phase: str) -> Adversaries | None:
+        hardening = self._recipe.hardening
+        if hardening is None:
+            return None
+        return hardening.plain if phase == "plain" else hardening.decoupled
 
     def _fingerprint(self, phase: str) -> str:
         recipe = self._recipe
@@ -192,29 +207,27 @@ class _Run:
             facts.append(repr(recipe.settled))
         facts += [str(self._options.seed), str(self._accelerator.num_processes)]
         facts += [str(self._further)]
+        facts += self._hardening_facts(phase)
         digest = hashlib.sha256(json.dumps(facts).encode())
         digest.update(self._splits.train.ids.tobytes())
         digest.update(self._splits.train.labels.tobytes())
         digest.update(_digest(self._options.initial_weights or {}).encode())
         return digest.hexdigest()
 
-    def _report_plain(self, epoch: int, objective: Objective, losses: dict[str, float]) -> None:
-        accuracy = _accuracy(objective.network, self._fit_batches())
-        self.log.add("plain", epoch, {"accuracy": accuracy, **losses}, [])
+    def _hardening_facts(self, phase: str) -> list[str]:
+        """What of the hardening a phase depends on; nothing for recipes without it."""
+        found = self._adversaries(phase) if phase == "plain" else self._recipe.hardening
+        return [] if found is None else [repr(found)]
 
-    def _report_decoupled(
-        self, phase: str, epoch: int, objective: Objective, losses: dict[str, float]
-    ) -> None:
-        if not isinstance(objective, DecoupledObjective):
-            raise TypeError(f"objective should be a DecoupledObjective. Found {type(objective)}.")
-        found = gate_statistics(objective.network, objective.loss, self._fit_batches())
-        layers = [asdict(layer) for layer in found.layers]
-        shares = sum(layer.open_share for layer in found.layers) / len(layers)
-        values = {"accuracy": found.accuracy, "open_share": shares, **losses}
-        self.log.add(phase, epoch, values, layers)
-
-    def _fit_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        return _batches(self._splits.fit, self._splits.preprocessing, self._accelerator.device)
+    def _report(self, phase: str) -> EpochReport:
+        return EpochReport(
+            phase=phase,
+            log=self.log,
+            images=self._splits.fit,
+            preprocessing=self._splits.preprocessing,
+            device=self._accelerator.device,
+            adversaries=self._adversaries(phase),
+        )
 
     @cached_property
     def _data_digest(self) -> str:
@@ -227,6 +240,11 @@ class _Run:
             return {}
         return {"initial_weights": _digest(given), "trained_further": self._further}
 
+    def _hardening(self) -> dict[str, str]:
+        """What a recipe adds against attacks, which its own text leaves out."""
+        hardening = self._recipe.hardening
+        return {} if hardening is None else {"hardening": repr(hardening)}
+
     def _save(self, file: Path, network: nn.Module) -> None:
         if not self._accelerator.is_main_process:
             return
@@ -236,6 +254,7 @@ class _Run:
             training_images=len(self._splits.train),
             data=self._data_digest,
             **self._start(),
+            **self._hardening(),
         )
         info = NetworkInfo(
             backbone=self._recipe.backbone,
@@ -252,25 +271,3 @@ def _digest(weights: dict[str, Tensor]) -> str:
         flat = tensor.detach().cpu().contiguous().reshape(-1)
         digest.update(name.encode() + flat.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-def _batches(
-    images: FitImages, preprocessing: Preprocessing, device: torch.device
-) -> Iterator[tuple[Tensor, Tensor]]:
-    labels = torch.from_numpy(images.labels)
-    for start in range(0, len(images), _EVALUATION_BATCH):
-        rows = range(start, min(start + _EVALUATION_BATCH, len(images)))
-        pixels = preprocessing(images.read(rows, preprocessing).to(device))
-        yield pixels, labels[rows.start : rows.stop].to(device)
-
-
-@torch.no_grad()
-def _accuracy(network: nn.Module, batches: Iterator[tuple[Tensor, Tensor]]) -> float:
-    was_training = network.training
-    network.eval()
-    images, correct = 0, 0
-    for pixels, labels in batches:
-        images += len(labels)
-        correct += int((network(pixels).argmax(dim=1) == labels).sum())
-    network.train(was_training)
-    return correct / images

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from detector.decoupling import GateNoise
+from detector.decoupling import Adversaries, GateNoise
 from detector.decoupling.recipes import Phase
+from detector.jobs.adversaries import with_adversaries
 from detector.jobs.batches import TrainingBatches, seeded, training_loader
 from detector.jobs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from detector.jobs.objectives import Objective
@@ -69,6 +70,8 @@ class PhaseRun:
         fingerprint: What the checkpoint has to agree with.
         checkpoint_every_s: Longest time between two checkpoints, seconds.
         budget: Steps that this run may take.
+        adversaries: What is done to the images first; None for nothing. The attack runs in the
+            precision of training, and as plain torch also where the objective is compiled.
     """
 
     title: str
@@ -82,6 +85,7 @@ class PhaseRun:
     fingerprint: str
     checkpoint_every_s: float
     budget: StepBudget
+    adversaries: Adversaries | None = None
 
     def run(
         self,
@@ -163,6 +167,8 @@ class PhaseRun:
                 pixels, scale_factor=_SMALL_SIDE, mode="bilinear", antialias=True
             )
         pixels = pixels.contiguous(memory_format=torch.channels_last)
+        if self.adversaries is not None:
+            pixels = self._attacked(state, pixels, targets, self.adversaries)
         torch.manual_seed(self._generator(state, 3).initial_seed())  # dropout, where there is any
         total_loss, terms = model(pixels, targets, self._noise(state, len(targets), progress))
         self.accelerator.backward(total_loss)
@@ -170,6 +176,20 @@ class PhaseRun:
         state.optimiser.zero_grad()
         state.advance()
         return state.losses.add({"loss": total_loss.detach(), **terms})
+
+    def _attacked(
+        self, state: _PhaseState, pixels: Tensor, targets: Tensor, adversaries: Adversaries
+    ) -> Tensor:
+        with self.accelerator.autocast():
+            attacked = with_adversaries(
+                state.objective.network,
+                pixels,
+                targets,
+                adversaries,
+                self.batches.preprocessing,
+                seed=self._generator(state, 4).initial_seed(),
+            )
+        return attacked.contiguous(memory_format=torch.channels_last)
 
     def _noise(self, state: _PhaseState, images: int, progress: float) -> GateNoise | None:
         ramp, fall = self.phase.noise_ramp, self.phase.noise_fall

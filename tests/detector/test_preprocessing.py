@@ -105,3 +105,11 @@ def test_json_that_describes_no_preprocessing_is_refused(change, error):
 def test_a_crop_larger_than_the_resized_image_is_refused():
     with pytest.raises(ValueError, match="shorter_side should be at least 9"):
         Preprocessing(height=4, width=9, shorter_side=8, mean=(0, 0, 0), std=(1, 1, 1))
+
+
+def test_denormalising_takes_normalising_back_and_stays_in_the_range_of_pixels():
+    images = torch.cat([torch.zeros(1, 3, 6, 5), torch.ones(1, 3, 6, 5), torch.rand(1, 3, 6, 5)])
+    found = SMALL.denormalise(SMALL.normalise(images))
+    torch.testing.assert_close(found, images)
+    assert found.min() >= 0
+    assert found.max() <= 1

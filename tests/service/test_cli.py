@@ -20,7 +20,8 @@ from detector.conformal import Guarantee
 from detector.copies import CopyName, Direction
 from detector.corruptions import CorruptionName
 from detector.decoupling import Backbone
-from detector.decoupling.recipes import Preset
+from detector.decoupling.recipes import Preset, Recipe, recipe_of
+from detector.jobs.train import TrainingOptions, TrainingResult
 from detector.path_table import SplitName
 from detector.scoring.classifiers import ClassifierName
 from service import cli
@@ -95,6 +96,25 @@ def test_the_help_names_every_choice(
     cli.run([command, "--help"])
     shown = "".join(capsys.readouterr().out.replace("│", "").split())
     assert all(choice.value in shown for choice in choices)
+
+
+def test_the_options_that_harden_a_training_make_its_recipe(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recipes: list[Recipe] = []
+
+    def observed(_splits: object, recipe: Recipe, options: TrainingOptions) -> TrainingResult:
+        recipes.append(recipe)
+        return TrainingResult(finished=False, plain=options.output, network=options.output)
+
+    monkeypatch.setattr("detector.jobs.train.train", observed)
+    monkeypatch.setattr("detector.data.load_splits", lambda _: None)
+    command = ["train", "--data", "d", "--output", "o"]
+    for options in ([], ["--robust"], ["--gate-margin", "0.1", "--copy-consistency", "0.5"]):
+        assert cli.run([*command, *options]) == 0
+    usual = recipe_of(Preset.RESNET20_CIFAR10)
+    terms = usual.with_gate_margin(0.1).with_copy_consistency(0.5)
+    assert recipes == [usual, usual.hardened(), terms]
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,18 @@
 import math
+from dataclasses import replace
 
 import pytest
 
-from detector.decoupling import Backbone, GatesToOutput, LossWeights, OutputToGates
+from detector.decoupling import (
+    Adversaries,
+    Backbone,
+    CopyConsistency,
+    GateMargin,
+    GatesToOutput,
+    Hardening,
+    LossWeights,
+    OutputToGates,
+)
 from detector.decoupling.recipes import Cosine, Crop, Preset, Steps, recipe_of
 
 # The published training settings: backbone, batch, learning rate, epochs, epochs at which the rate
@@ -46,8 +56,11 @@ def test_preset_is_the_published_recipe(preset):
     )  # fmt: skip
 
 
-def test_every_preset_but_the_short_one_is_published():
-    assert set(Preset) - set(PUBLISHED) == {Preset.RESNET20_CIFAR10}
+def test_every_preset_but_the_short_ones_is_published():
+    assert set(Preset) - set(PUBLISHED) == {
+        Preset.RESNET20_CIFAR10,
+        Preset.RESNET20_CIFAR10_ROBUST,
+    }
 
 
 @pytest.mark.parametrize("preset", Preset)
@@ -108,3 +121,39 @@ def test_a_network_that_is_trained_already_takes_a_third_of_the_rate_and_full_im
     assert further.plain.learning_rate == pytest.approx(recipe.plain.learning_rate / 3)
     assert (recipe.plain.small_share, further.plain.small_share) == (0.4, 0.0)
     assert further.decoupled == recipe.decoupled
+
+
+# ---- hardening
+
+
+@pytest.mark.parametrize("preset", Preset)
+def test_a_hardened_recipe_differs_in_its_hardening_alone_and_reads_as_before(preset):
+    recipe = recipe_of(preset)
+    hardened = recipe.hardened().with_gate_margin(0.1).with_copy_consistency(0.5)
+    assert replace(hardened, hardening=None) == replace(recipe, hardening=None)
+    assert repr(hardened) == repr(recipe)
+    assert "hardening" not in repr(recipe)
+    assert (
+        hardened.hardening.plain
+        == hardened.hardening.decoupled
+        == Adversaries(epsilon=8 / 255, steps=3, relative_step=0.75)
+    )
+    assert [(term.name, term.weight) for term in hardened.hardening.terms] == [
+        ("gate_margin", 0.1), ("copy_consistency", 0.5),
+    ]  # fmt: skip
+
+
+def test_only_the_robust_preset_is_hardened_and_hardening_it_again_changes_nothing():
+    hardened = [preset for preset in Preset if recipe_of(preset).hardening is not None]
+    assert hardened == [Preset.RESNET20_CIFAR10_ROBUST]
+    recipe = recipe_of(Preset.RESNET20_CIFAR10_ROBUST)
+    assert recipe.hardened() == recipe
+    assert recipe.hardening.terms == ()
+
+
+def test_a_part_of_the_hardening_can_be_had_alone():
+    recipe = recipe_of(Preset.RESNET20_CIFAR10)
+    margin = recipe.with_gate_margin(0.1).hardening
+    assert margin == Hardening(gate_margin=GateMargin(weight=0.1))
+    copies = recipe.with_copy_consistency(0.1).hardening
+    assert copies == Hardening(consistency=CopyConsistency(weight=0.1))
