@@ -118,5 +118,5 @@ def test_a_file_that_is_no_toml_is_refused(tmp_path, content):
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(InvalidInputError, match="should be a readable plan. Found: No such file"):
+    with pytest.raises(InvalidInputError, match=r"should be a readable plan\. Found: No such file"):
         EvaluationPlan.read(tmp_path / "none.toml")

@@ -41,7 +41,10 @@ def test_a_report_without_its_optional_sections_comes_back_too(report_with):
         (lambda fields: fields.update(more=1), "more should be one of plan_name"),
         (lambda fields: fields["accuracy"].update(hits="9"), "accuracy.hits should be a whole"),
         (lambda fields: fields["accuracy"].update(hits=-1), "at least one image. Found -1"),
-        (lambda fields: fields["controls"][0].update(name="x"), r"controls\[0\].name should be one"),
+        (
+            lambda fields: fields["controls"][0].update(name="x"),
+            r"controls\[0\].name should be one",
+        ),
     ],
 )
 def test_a_report_that_was_changed_into_something_else_is_refused(
