@@ -27,8 +27,6 @@ _SETTINGS = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-    "legend.frameon": False,
     "svg.hashsalt": "offpath",
     "svg.fonttype": "none",
 }

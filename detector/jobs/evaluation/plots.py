@@ -72,9 +72,9 @@ def _roc(title: str, score: ScoreFigures, grid: tuple[float, ...]) -> Figure:
         xlabel="clean images flagged",
         ylabel="attacked images flagged",
     )
-    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    axes.set_xticks([0.001, 0.01, 0.1, 1], ["0.1%", "1%", "10%", "100%"])
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), title="attack (AUROC)", fontsize=8)
+    figure.legend(loc="outside right center", title="attack (AUROC)", fontsize=8, frameon=False)
     return figure
 
 
@@ -103,7 +103,7 @@ def _areas(report: EvaluationReport) -> Figure:
         axes.plot([], [], "o", color=colour, markerfacecolor=fill, markersize=5, label=label)
     for label, colour in (("offpath", COLOURS[0]), ("baseline", COLOURS[1])):
         axes.plot([], [], color=colour, label=label)
-    figure.legend(loc="outside upper center", ncols=4, fontsize=8)
+    figure.legend(loc="outside upper center", ncols=4, fontsize=8, frameon=False)
     return figure
 
 
@@ -132,9 +132,9 @@ def _heat_map(title: str, shifts: list[ShiftFigures]) -> Figure:
             colour = "white" if rate > 0.5 else "black"
             axes.text(column, row, f"{rate:.0%}", ha="center", va="center", color=colour)
     budget = max(each.budget for shift in graded for each in shift.flagged)
-    axes.set_title(f"{title}: flagged at {budget_text(budget)}", loc="right")
+    axes.set_title(f"{title}: flagged at {budget_text(budget)}")
     axes.set_xticks(range(len(severities)), [str(severity) for severity in severities])
-    axes.set_yticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
     axes.set_xlabel("severity")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
@@ -161,7 +161,7 @@ def _few_shot(attack: str, points: list[FewShotPoint]) -> Figure:
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
     axes.minorticks_off()
     axes.set(title=attack, xlabel="images a class to learn from", ylabel="AUROC on path bits")
-    axes.legend(loc="lower right")
+    axes.legend(loc="lower right", frameon=False)
     return figure
 
 

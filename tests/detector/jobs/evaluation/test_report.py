@@ -1,0 +1,167 @@
+"""The report keeps all it is given, and tables and plots show it."""
+
+from __future__ import annotations
+
+import json
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from detector.errors import DataError, InvalidInputError
+from detector.jobs.evaluation.bootstrap import Resamples
+from detector.jobs.evaluation.measure import AttackedImages, measure_score
+from detector.jobs.evaluation.plots import write_plots
+from detector.jobs.evaluation.report import EvaluationReport
+from detector.jobs.evaluation.roc import auroc, threshold_at
+from detector.jobs.evaluation.tables import report_markdown, write_tables
+
+
+def test_a_report_comes_back_as_it_was_written(report, tmp_path):
+    path = tmp_path / "report.json"
+    report.write(path)
+    assert EvaluationReport.read(path) == report
+    assert [each.name for each in tmp_path.iterdir()] == ["report.json"]
+
+
+def test_a_report_without_its_optional_sections_comes_back_too(report_with):
+    report = report_with(adaptive=None, plain_network=None, shifts=(), few_shot=())
+    assert EvaluationReport.from_json(json.loads(json.dumps(report.to_json()))) == report
+    text = report_markdown(report)
+    assert "Attackers" not in text
+    assert "plain network" not in text
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda fields: fields.update(schema_version=99), "schema version 1. Found 99"),
+        (lambda fields: fields.pop("levels"), "levels should be given"),
+        (lambda fields: fields.update(more=1), "more should be one of plan_name"),
+        (lambda fields: fields["accuracy"].update(hits="9"), "accuracy.hits should be a whole"),
+        (lambda fields: fields["accuracy"].update(hits=-1), "at least one image. Found -1"),
+        (
+            lambda fields: fields["controls"][0].update(name="x"),
+            r"controls\[0\].name should be one",
+        ),
+    ],
+)
+def test_a_report_that_was_changed_into_something_else_is_refused(
+    report, tmp_path, change, message
+):
+    fields = report.to_json()
+    change(fields)
+    path = tmp_path / "report.json"
+    path.write_text(json.dumps(fields))
+    with pytest.raises(DataError, match=rf"report.json.*{message}"):
+        EvaluationReport.read(path)
+
+
+@pytest.mark.parametrize("content", ["{", "[]"])
+def test_a_file_that_is_no_report_is_refused(tmp_path, content):
+    (tmp_path / "report.json").write_text(content)
+    with pytest.raises(DataError, match=r"report.json"):
+        EvaluationReport.read(tmp_path / "report.json")
+
+
+def test_the_headline_of_left_out_families_is_their_worst_unknown_attack(report):
+    assert report.worst_left_out["fast"].value == min(
+        cell.auroc.value for cell in report.left_out if cell.unknown
+    )
+
+
+def test_figures_of_a_score_are_those_of_its_successes():
+    generator = np.random.default_rng(0)
+    clean, calibration = generator.normal(size=200), generator.normal(size=300)
+    scores = generator.normal(1, size=50)
+    right, success = np.arange(50) < 45, np.arange(50) % 2 == 0
+    flags = scores > 1
+    found = measure_score(
+        "learnt",
+        calibration=calibration,
+        negatives=clean,
+        attacked=[
+            AttackedImages(
+                attack="pgd:8/255",
+                scores=scores,
+                right_before=right,
+                success=success & right,
+                flags={0.05: flags},
+            )
+        ],
+        resamples=Resamples(negatives=200, images=50, replicates=50, seed=0),
+        budgets=[0.05, 0.001],
+    )
+    (figures,) = found.attacks
+    chosen = success & right
+    assert (figures.images, figures.success.hits, figures.success.total) == (50, 23, 45)
+    assert figures.detection.auroc.value == pytest.approx(auroc(clean, scores[chosen]))
+    share, none = (each.share for each in figures.detection.found)
+    assert share.hits == (scores[chosen] > threshold_at(calibration, 0.05)).sum()
+    assert none is None  # 300 images cannot promise 0.1 %
+    assert figures.detection.flagged[0].share.hits == flags[chosen].sum()
+    assert figures.held[0].share.hits == (flags | ~success)[right].sum()
+    assert found.worst.auroc == found.mean_auroc == figures.detection.auroc
+    assert found.mean_found[0].estimate.value == pytest.approx(share.rate)
+    assert found.mean_found[1].estimate is None
+
+
+def test_an_attack_cannot_succeed_on_an_image_that_was_wrong_before():
+    with pytest.raises(InvalidInputError, match="succeed only on images"):
+        AttackedImages(
+            attack="cw-l2",
+            scores=[1.0],
+            right_before=np.array([False]),
+            success=np.array([True]),
+        )
+
+
+def test_the_tables_show_every_section_and_every_attack(report, tmp_path):
+    write_tables(report, tmp_path / "report.md")
+    text = (tmp_path / "report.md").read_text("utf-8")
+    for part in (
+        "# Evaluation small",
+        "## Controls",
+        "## Levels",
+        "## fast, learnt",
+        "## Baselines on the same network",
+        "## The plain network",
+        "without fgsm",
+        "## Few images",
+        "## Calibration size",
+        "## Natural change and noise",
+        "## Attackers who know the detector",
+    ):
+        assert part in text
+    worst = report.levels[0].fusions[0].worst
+    assert f"{worst.auroc.value:.3f}".removeprefix("0") + " [" in text
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    columns = {len(row.split(" | ")) for row in rows if row.startswith("| pgd:8/255")}
+    assert columns == {11}  # the same for both fusions and both levels
+
+
+def test_each_plot_is_a_picture_and_the_same_for_the_same_report(report, tmp_path):
+    paths = write_plots(report, tmp_path)
+    assert {path.name for path in paths} == {
+        f"{name}.{ending}"
+        for name in (
+            "roc-fast-learnt",
+            "roc-fast-one-class",
+            "roc-standard-learnt",
+            "roc-standard-one-class",
+            "auroc",
+            "shift-fast-learnt",
+            "few-shot-pgd-8-255",
+        )
+        for ending in ("png", "svg")
+    }
+    for path in paths:
+        if path.suffix == ".png":
+            with Image.open(path) as picture:
+                assert len(picture.convert("RGB").getcolors(maxcolors=2**20)) > 10
+        else:
+            assert ET.parse(path).getroot().tag.endswith("svg")
+    before = {path: path.read_bytes() for path in paths if path.suffix == ".svg"}
+    write_plots(report, tmp_path)
+    assert before == {path: path.read_bytes() for path in before}
