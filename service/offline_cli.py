@@ -68,6 +68,11 @@ def add_commands(app: typer.Typer) -> None:
         "runs/resnet20/network.safetensors --output runs/bundle --alpha 0.05[/bold]. "
         "Then: [bold]offpath serve --bundle runs/bundle[/bold]",
     )(calibrate)
+    app.command(
+        rich_help_panel=_PANEL,
+        epilog="Example: [bold]offpath evaluate --data cifar10.npz --table runs/paths --bundle "
+        "runs/bundle --output runs/report[/bold]. Then read runs/report/report.md",
+    )(evaluate)
 
 
 def cifar10(
@@ -375,6 +380,71 @@ def calibrate(
         looked_at = ", ".join(info.copies) or "no copies"
         typer.echo(f"{info.name}: {1 + len(info.copies)} passes ({looked_at})")
     typer.echo(f"Calibrated: {result.bundle} (digest {result.manifest.digest})")
+
+
+def evaluate(
+    *,
+    data: DataOption,
+    table: Annotated[
+        Path,
+        typer.Option(help="The path table that the bundle was calibrated with.", metavar="DIR"),
+    ],
+    output: OutputOption,
+    bundle: Annotated[
+        Path | None, typer.Option(help="Folder of the bundle. Default: the bundled one.")
+    ] = None,
+    plan: Annotated[
+        Path | None,
+        typer.Option(
+            help="What is evaluated, a TOML file. Default: the plan of the bundled default's model "
+            "card.",
+            metavar="FILE",
+        ),
+    ] = None,
+    adaptive: Annotated[
+        bool,
+        typer.Option("--adaptive", help="Let attackers loose on it who know the detector. Slow."),
+    ] = False,
+    released: Annotated[
+        Path | None,
+        typer.Option(
+            help="report.json of the last released bundle: fail where a figure fell against it.",
+            metavar="FILE",
+        ),
+    ] = None,
+    device: Annotated[
+        str, typer.Option(help="Where the network runs: cpu, cuda, cuda:1, or auto.")
+    ] = "auto",
+) -> None:
+    """Measure a bundle on test images: attacks, baselines, false alarms, natural shift, controls.
+
+    The report is JSON, with tables (report.md) and plots made from it. A control that breaks fails
+    the run. Stopped at any point, the same command continues.
+    """
+    from detector.data import load_splits
+    from detector.jobs.evaluation import DEFAULT_PLAN, EvaluateOptions, EvaluationPlan
+    from detector.jobs.evaluation import evaluate as run
+    from service.devices import chosen_device
+
+    options = EvaluateOptions(
+        plan=EvaluationPlan.read(plan or DEFAULT_PLAN),
+        table=table,
+        output=output,
+        bundle=bundle,
+        released=released,
+        adaptive=adaptive,
+        device=str(chosen_device(device)),
+    )
+    report = run(load_splits(data), options)
+    for level in report.levels:
+        for fusion in level.fusions:
+            worst, mean = fusion.worst, fusion.mean_auroc
+            if worst is not None and mean is not None:
+                typer.echo(
+                    f"{level.level}, {fusion.name}: AUROC {mean.value:.3f} on average, "
+                    f"{worst.auroc.value:.3f} at worst ({worst.attack})"
+                )
+    typer.echo(f"Evaluated: {output / 'report.md'}")
 
 
 def _figure(value: float | None) -> str:

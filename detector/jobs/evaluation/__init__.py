@@ -1,3 +1,18 @@
 """The evaluation: one frozen plan, one report, and the tables, plots and gate made from it."""
 
-__all__: list[str] = []
+from pathlib import Path
+
+from detector.jobs.evaluation.evaluate import EvaluateOptions, evaluate
+from detector.jobs.evaluation.plan import EvaluationPlan
+from detector.jobs.evaluation.report import EvaluationReport
+
+__all__ = [
+    "DEFAULT_PLAN",
+    "EvaluateOptions",
+    "EvaluationPlan",
+    "EvaluationReport",
+    "evaluate",
+]
+
+DEFAULT_PLAN = Path(__file__).parent / "plans" / "cifar10.toml"
+"""What the bundled default is evaluated under."""

@@ -14,6 +14,7 @@ from detector.bundle import Bundle, load_bundle
 from detector.data import Splits
 from detector.errors import DataError
 from detector.fingerprints import network_digest
+from detector.jobs.evaluation.adaptive import adaptive_figures
 from detector.jobs.evaluation.attacked_rows import NULL_ATTACK, RowsWanted, extract_rows
 from detector.jobs.evaluation.bootstrap import Resamples
 from detector.jobs.evaluation.contenders import Contender
@@ -39,6 +40,7 @@ from detector.jobs.evaluation.plots import write_plots
 from detector.jobs.evaluation.release_gate import require_promotion
 from detector.jobs.evaluation.report import EvaluationReport
 from detector.jobs.evaluation.report_sections import (
+    AdaptiveFigures,
     FewShotPoint,
     LevelFigures,
     ShiftFigures,
@@ -68,6 +70,7 @@ class EvaluateOptions:
         bundle: Folder of the bundle; the one that comes with the package by default.
         released: Report of the last released bundle: where it is given, figures that fell against
             it fail the run.
+        adaptive: Whether attackers who know the detector are let loose on it as well.
         device: Where the network runs, as torch names it.
     """
 
@@ -76,6 +79,7 @@ class EvaluateOptions:
     output: Path
     bundle: Path | None = None
     released: Path | None = None
+    adaptive: bool = False
     device: str = "cpu"
 
 
@@ -190,6 +194,7 @@ class _Evaluation:
                 seed=plan.seed,
             ),
             shifts=self._shifts(rows, noisy),
+            adaptive=self._adaptive(),
         )
 
     def _level(
@@ -333,6 +338,13 @@ class _Evaluation:
                 ShareAtBudget(budget=budget, share=_share(flags))
                 for budget, flags in contender.flags(measured, self._plan.budgets).items()
             ),
+        )
+
+    def _adaptive(self) -> AdaptiveFigures | None:
+        if not self._options.adaptive:
+            return None
+        return adaptive_figures(
+            self._pipeline, self._splits.test, self._plan.adaptive, seed=self._plan.seed
         )
 
     def _default_contender(self) -> Contender:

@@ -23,7 +23,7 @@ from detector.jobs.evaluation.plan_checks import (
     check_whole,
 )
 
-__all__ = ["CorruptionPlan", "EvaluationPlan"]
+__all__ = ["AdaptivePlan", "CorruptionPlan", "EvaluationPlan"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,6 +57,36 @@ class CorruptionPlan:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class AdaptivePlan:
+    """Attackers who know the detector.
+
+    Args:
+        levels: Names of the levels that are attacked.
+        epsilons: Radii in [0, 1] pixel scale, rising.
+        images: How many test images are attacked.
+        steps: Gradient steps of each search.
+        restarts: Starts of each search.
+        queries: Steps of the search without gradients.
+
+    Raises:
+        InvalidInputError: If a field is not so.
+    """
+
+    levels: tuple[str, ...] = ()
+    epsilons: tuple[float, ...] = (0.01, 8 / 255)
+    images: int = 50
+    steps: int = 100
+    restarts: int = 1
+    queries: int = 200
+
+    def __post_init__(self) -> None:
+        check_names("adaptive.levels", self.levels, least=0)
+        check_shares("adaptive.epsilons", self.epsilons)
+        for name in ("images", "steps", "restarts", "queries"):
+            check_whole(f"adaptive.{name}", (getattr(self, name),), least=1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluationPlan:
     """What is evaluated and how; `digest` names it.
 
@@ -77,6 +107,7 @@ class EvaluationPlan:
         budgets: False-alarm budgets, each in (0, 1).
         few_shot: Images a class that classifiers on bits learn from.
         calibration_sizes: Numbers of calibration images to try.
+        adaptive: Attackers who know the detector; run where the command asks for them.
         bootstrap: Number of resamples behind each interval, at least 100.
         confidence: Of the intervals, in (0, 1).
 
@@ -99,6 +130,7 @@ class EvaluationPlan:
     budgets: tuple[float, ...] = (0.05, 0.01, 0.001)
     few_shot: tuple[int, ...] = (1, 5, 10, 50, 500)
     calibration_sizes: tuple[int, ...] = ()
+    adaptive: AdaptivePlan = AdaptivePlan()
     bootstrap: int = 1000
     confidence: float = 0.95
 
