@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.figures.accuracy import accuracy
+from tests.figures.adaptive import adaptive
 from tests.figures.attacks import attacks
 from tests.figures.bench import Bench
 from tests.figures.cancellation import cancellation
@@ -18,6 +19,7 @@ from tests.figures.false_alarms import false_alarms
 from tests.figures.figure import Figure
 from tests.figures.overhead import overhead
 from tests.figures.paper_table import paper_table
+from tests.figures.shift import shift
 from tests.figures.shutdown import shutdown
 from tests.figures.throughput import throughput
 
@@ -33,6 +35,8 @@ _MEASUREMENTS: dict[str, Measurement] = {
     "false-alarms": false_alarms,
     "extract-memory": extract_memory,
     "attacks": attacks,
+    "shift": shift,
+    "adaptive": adaptive,
     "paper-table": paper_table,
 }
 

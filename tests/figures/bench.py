@@ -14,7 +14,7 @@ from torch import Tensor
 from detector.bundle import Bundle, load_bundle
 from detector.data import Images, Splits, load_splits
 from detector.jobs.cifar10 import fetch_cifar10
-from detector.pipeline import Pipeline
+from detector.pipeline import LevelName, Pipeline
 
 __all__ = ["Bench", "Observed"]
 
@@ -71,20 +71,31 @@ class Bench:
         """The bundled default's pipeline."""
         return self.bundle.pipeline
 
-    @cached_property
+    @property
     def clean(self) -> Observed:
-        """Findings on all clean test images."""
+        """Findings on all clean test images at the default level."""
+        return self.clean_at[self.pipeline.default_level]
+
+    @cached_property
+    def clean_at(self) -> dict[LevelName, Observed]:
+        """Findings on all clean test images at each level."""
         return self.observe(self.pixels(self.splits.test, len(self.splits.test)))
 
     def pixels(self, images: Images, count: int) -> Tensor:
         """The first images of a split, uint8 of shape (count, 3, H, W)."""
         return images.read(range(count), self.pipeline.preprocessing)
 
-    def observe(self, pixels: Tensor) -> Observed:
-        """Run the pipeline over uint8 images (N, 3, H, W)."""
-        found = [self.pipeline.analyse(batch) for batch in pixels.split(_BATCH)]
-        return Observed(
-            scores=torch.cat([each.scores for each in found]).double().numpy(),
-            predicted=torch.cat([each.predicted for each in found]).numpy(),
-            bits=torch.cat([each.path.bits for each in found]).numpy(),
-        )
+    def observe(self, pixels: Tensor) -> dict[LevelName, Observed]:
+        """Run the pipeline over uint8 images (N, 3, H, W) at each level; the network runs once."""
+        pipeline = self.pipeline
+        copies = max((level.copies for level in pipeline.levels.values()), key=len)
+        seen = [pipeline.observe(batch, copies) for batch in pixels.split(_BATCH)]
+        found = {}
+        for level in pipeline.levels:
+            parts = [pipeline.judge(each, level) for each in seen]
+            found[level] = Observed(
+                scores=torch.cat([each.scores for each in parts]).double().numpy(),
+                predicted=torch.cat([each.predicted for each in parts]).numpy(),
+                bits=torch.cat([each.path.bits for each in parts]).numpy(),
+            )
+        return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from detector.pipeline import LevelName
 from tests.figures.bench import Bench
 from tests.figures.figure import Figure, share_interval, share_text
 
@@ -14,38 +15,41 @@ _POOLED_TARGETS = {0.05: 0.055, 0.01: 0.013}
 
 
 def false_alarms(bench: Bench) -> list[Figure]:
-    """Share of clean test images that are flagged, pooled and per predicted class."""
+    """Share of clean test images that are flagged at each level, pooled and per predicted class."""
     figures = []
-    for alpha, target in _POOLED_TARGETS.items():
-        flagged = _flagged(bench, alpha)
-        figures.append(
-            Figure(
-                name=f"false alarms at budget {alpha:.0%}, all classes",
-                target=f"<= {target:.1%}",
-                measured=share_text(int(flagged.sum()), len(flagged)),
-                holds=bool(flagged.mean() <= target),
+    for level in bench.pipeline.levels:
+        predicted = bench.clean_at[level].predicted
+        for alpha, target in _POOLED_TARGETS.items():
+            flagged = _flagged(bench, level, alpha)
+            figures.append(
+                Figure(
+                    name=f"false alarms at budget {alpha:.0%}, {level}, all classes",
+                    target=f"<= {target:.1%}",
+                    measured=share_text(int(flagged.sum()), len(flagged)),
+                    holds=bool(flagged.mean() <= target),
+                )
             )
-        )
-        figures += [
-            _of_class(bench, flagged, alpha, label)
-            for label in range(len(bench.pipeline.class_names))
-        ]
+            figures += [
+                _of_class(f"{alpha:.0%}, {level}, predicted {name}", flagged[predicted == c], alpha)
+                for c, name in enumerate(bench.pipeline.class_names)
+            ]
     return figures
 
 
-def _flagged(bench: Bench, alpha: float) -> np.ndarray:
-    scores = torch.from_numpy(bench.clean.scores)
-    predicted = torch.from_numpy(bench.clean.predicted)
-    return np.asarray(bench.pipeline.conformal.flags(scores, predicted, alpha))
+def _flagged(bench: Bench, level: LevelName, alpha: float) -> np.ndarray:
+    clean = bench.clean_at[level]
+    flags = bench.pipeline.levels[level].conformal.flags(
+        torch.from_numpy(clean.scores), torch.from_numpy(clean.predicted), alpha
+    )
+    return np.asarray(flags)
 
 
-def _of_class(bench: Bench, flagged: np.ndarray, alpha: float, label: int) -> Figure:
-    chosen = flagged[bench.clean.predicted == label]
-    hits = int(chosen.sum())
-    low, _ = share_interval(hits, len(chosen))
+def _of_class(name: str, flagged: np.ndarray, alpha: float) -> Figure:
+    hits = int(flagged.sum())
+    low, _ = share_interval(hits, len(flagged))
     return Figure(
-        name=f"false alarms at budget {alpha:.0%}, predicted {bench.pipeline.class_names[label]}",
+        name=f"false alarms at budget {name}",
         target=f"{alpha:.0%} not below the interval",
-        measured=share_text(hits, len(chosen)),
+        measured=share_text(hits, len(flagged)),
         holds=low <= alpha,
     )

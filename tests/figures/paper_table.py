@@ -36,6 +36,14 @@ _CLASSIFIERS: dict[str, Callable[[int], Any]] = {
 }
 
 
+# What the paper's table says for 1, 5 and 10 images a class, as far as it is remembered.
+_PUBLISHED = {
+    "random forest": (0.903, 0.941, 0.953),
+    "AdaBoost": (0.909, 0.931, 0.940),
+    "gradient boosting": (0.921, 0.928, 0.923),
+}
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Attacked:
     """Images on which the attack succeeded: their classes, and bits before and after.
@@ -65,7 +73,7 @@ def paper_table(bench: Bench) -> list[Figure]:
     pool = _attack(bench, bench.splits.fit, _pool_rows(bench.splits.fit))
     test = _attack(bench, bench.splits.test, np.arange(_ATTACKED))
     others = range(_ATTACKED, _ATTACKED + _CLEAN)
-    clean = bench.observe(bench.splits.test.read(others, bench.pipeline.preprocessing)).bits
+    clean = _bits(bench, bench.splits.test.read(others, bench.pipeline.preprocessing))
     truth = np.r_[np.zeros(len(clean)), np.ones(len(test.attacked))]
     bits = np.concatenate([clean, test.attacked])
     figures = []
@@ -97,9 +105,14 @@ def _attack(bench: Bench, images: Images, rows: NDArray[np.int64]) -> _Attacked:
     attacked = torch.cat([result.images for result in results])
     return _Attacked(
         labels=labels[success].numpy(),
-        clean=bench.observe(pixels[success]).bits,
-        attacked=bench.observe(attacked[success]).bits,
+        clean=_bits(bench, pixels[success]),
+        attacked=_bits(bench, attacked[success]),
     )
+
+
+def _bits(bench: Bench, pixels: torch.Tensor) -> Bits:
+    seen = [bench.pipeline.observe(batch) for batch in pixels.split(_BATCH)]
+    return torch.cat([each.path.bits for each in seen]).numpy()
 
 
 def _training_set(pool: _Attacked, count: int, draw: int) -> tuple[Bits, NDArray[np.int64]]:
@@ -118,9 +131,10 @@ def _training_set(pool: _Attacked, count: int, draw: int) -> tuple[Bits, NDArray
 
 def _figure(name: str, count: int, areas: list[float]) -> Figure:
     images = f"{count} image{'s' if count > 1 else ''} a class"
+    target = _PUBLISHED[name][_COUNTS.index(count)]
     return Figure(
         name=f"{name} on bits, {images}, {_SPEC.label} AUROC",
-        target="",
+        target=f">= {target}",
         measured=f"{np.mean(areas):.4f}, sd {np.std(areas, ddof=1):.4f} over {len(areas)} draws",
-        holds=None,
+        holds=bool(np.mean(areas) >= target),
     )
