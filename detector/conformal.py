@@ -167,12 +167,20 @@ class ConformalTable:
         promise: What they promise.
 
     Raises:
+        ValueError: If there is not one predicted class, of K, for each score.
         CalibrationError: If a score is not finite.
     """
 
     def __init__(
         self, scores: Tensor, predicted: Tensor, classes: int, *, promise: Promise
     ) -> None:
+        known = (predicted >= 0) & (predicted < classes)
+        if scores.ndim != 1 or scores.shape != predicted.shape or not bool(known.all()):
+            raise ValueError(
+                f"Calibration should have one of {classes} predicted classes for each score. "
+                f"Found {tuple(scores.shape)} scores and {tuple(predicted.shape)} classes, "
+                f"{int((~known).sum())} of them unknown."
+            )
         scores = scores.to(torch.float32)
         if not bool(scores.isfinite().all()):
             count = int((~scores.isfinite()).sum())

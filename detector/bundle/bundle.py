@@ -24,6 +24,7 @@ from detector.errors import (
     BundleError,
     BundleMissingError,
     BundleTamperedError,
+    CalibrationError,
     InvalidInputError,
     StorageError,
 )
@@ -148,7 +149,14 @@ def load_bundle(path: Path | None = None, *, device: torch.device | str = "cpu")
 def _as_described(folder: Path) -> Iterator[None]:
     try:
         yield
-    except (KeyError, RuntimeError, TypeError, ValueError, InvalidInputError) as error:
+    except (
+        LookupError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+        CalibrationError,
+        InvalidInputError,
+    ) as error:
         raise BundleTamperedError(
             f"{folder} should hold a network and a detector as its manifest describes them. "
             f"Found others: {error}. Calibrate the bundle again."

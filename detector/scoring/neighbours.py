@@ -45,7 +45,7 @@ class HammingNeighbours(Score):
         self.register_buffer("labels", torch.zeros(0, dtype=torch.int64))
         self.register_buffer("sides", torch.zeros(0, layout.gates), persistent=False)
         self.register_buffer("open_counts", torch.zeros(0), persistent=False)
-        self.register_load_state_dict_post_hook(_prepare)
+        self.register_load_state_dict_post_hook(_prepare)  # type: ignore[no-untyped-call]  # torch leaves it untyped
 
     @property
     @override

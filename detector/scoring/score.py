@@ -133,8 +133,11 @@ class Score(nn.Module, ABC):
                 f"Images should come with their copies {', '.join(self.copies)}. "
                 f"Found no {', '.join(missing)}."
             )
-        # Bits and comparisons would hide a network that broke down.
-        return self._score(seen) + 0 * seen.class_logits.sum(dim=1, keepdim=True)
+        values = self._score(seen)
+        for each in (seen, *(seen.copies[name] for name in self.copies)):
+            # Bits and comparisons would hide a network that broke down.
+            values = values + 0 * each.class_logits.sum(dim=1, keepdim=True)
+        return values
 
     def restore(self, state: dict[str, Tensor]) -> Self:
         """Put a fitted state back; a score whose state grows with the images makes room first.

@@ -1,4 +1,4 @@
-"""Synthetic paths, and a small pipeline on a real backbone."""
+"""Synthetic paths, and a small pipeline of three levels on a real backbone."""
 
 from __future__ import annotations
 
@@ -7,16 +7,36 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from detector.conformal import ConformalTable, Promise
 from detector.decoupling import Backbone, DecoupledNetwork
 from detector.paths import PathLayout, PathVectors
-from detector.pipeline import Pipeline
+from detector.pipeline import Level, LevelName, Pipeline
 from detector.preprocessing import Preprocessing
-from detector.scoring import PathFeatures, PathStatistics, Suspicion, TreeArrays, TreeEnsemble
+from detector.scoring import (
+    CleanImages,
+    LearntFusion,
+    Observation,
+    OneClassFusion,
+    PathScores,
+    PathStatistics,
+    Statistics,
+    Suspicion,
+    TreeArrays,
+    TreeEnsemble,
+    one_class_witnesses,
+)
 from detector.weights import NetworkInfo, build_network
 
 PathMaker = Callable[..., PathVectors]
+SeenMaker = Callable[..., Observation]
+
+LEVELS = {
+    LevelName.FAST: (),
+    LevelName.STANDARD: ("flip",),
+    LevelName.THOROUGH: ("flip", "shift:left", "scale:0.75"),
+}
 
 
 @pytest.fixture
@@ -33,6 +53,59 @@ def make_paths() -> PathMaker:
         logits, pooled = (means[labels] + mixed).unbind(dim=1)
         bits = logits > 0
         return PathVectors(layout=layout, bits=bits, logits=logits, activations=pooled * bits)
+
+    return make
+
+
+@pytest.fixture
+def make_seen(make_paths: PathMaker) -> SeenMaker:
+    """What a network tells of images of some classes, and of copies of them."""
+
+    def make(
+        predicted: Tensor,
+        layout: PathLayout,
+        *,
+        classes: int = 3,
+        paths_of: Tensor | None = None,
+        copies: tuple[str, ...] = (),
+        seed: int = 0,
+        strangeness: float = 0.0,
+    ) -> Observation:
+        """Images predicted as a class, with paths of another one where `paths_of` says so."""
+        labels = predicted if paths_of is None else paths_of
+        noise = torch.randn(len(labels), classes, generator=torch.Generator().manual_seed(seed))
+        return Observation(
+            path=make_paths(labels, layout, seed=seed, strangeness=strangeness),
+            # Noise that is cut off cannot change the predicted class.
+            class_logits=5 * functional.one_hot(predicted, classes) + noise.clamp(-2, 2),
+            copies={
+                name: make(
+                    predicted,
+                    layout,
+                    classes=classes,
+                    paths_of=paths_of,
+                    seed=1000 * place + seed,
+                    strangeness=strangeness,
+                )
+                for place, name in enumerate(copies, start=1)
+            },
+        )
+
+    return make
+
+
+@pytest.fixture
+def make_clean(make_seen: SeenMaker) -> Callable[..., CleanImages]:
+    """Clean images of all classes in turn, to fit scores on."""
+
+    def make(count: int, layout: PathLayout, *, classes: int = 3, seed: int = 0) -> CleanImages:
+        labels = torch.arange(count) % classes
+        sample = make_seen(labels, layout, classes=classes, seed=seed)
+        return CleanImages(
+            statistics=PathStatistics.of(sample.path, labels, classes),
+            sample=sample,
+            labels=labels,
+        )
 
     return make
 
@@ -62,39 +135,74 @@ def resnet20(network_info: NetworkInfo) -> DecoupledNetwork:
 
 
 @pytest.fixture
-def suspicion(resnet20: DecoupledNetwork, make_paths: PathMaker) -> Suspicion:
-    """Fitted on synthetic paths; three stumps on sums over all layers."""
-    layout = resnet20.layout
-    labels = torch.arange(300) % 3
-    path = make_paths(labels, layout)
-    features = PathFeatures(layout, 3).fit(PathStatistics.of(path, labels, 3))
-    features.standardise(features.measure(path, torch.randn(300, 3), labels))
-    stumps = [
+def path_scores(resnet20: DecoupledNetwork, make_clean: Callable[..., CleanImages]) -> PathScores:
+    """Fitted on synthetic paths."""
+    return PathScores(resnet20.layout, 3).fit(make_clean(300, resnet20.layout)).eval()
+
+
+@pytest.fixture
+def suspicion(path_scores: PathScores, make_seen: SeenMaker) -> Callable[..., Suspicion]:
+    """One-class for some copies, fitted on synthetic paths; or learnt: stumps on three sums."""
+
+    def make(copies: tuple[str, ...] = (), *, learnt: bool = False) -> Suspicion:
+        statistics = Statistics(path_scores, copies)
+        if learnt:
+            return Suspicion(statistics, LearntFusion(len(statistics.names), stumps(statistics)))
+        labels = torch.arange(200) % 3
+        seen = make_seen(labels, path_scores.layout, copies=copies, seed=5)
+        fusion = OneClassFusion(statistics.names, one_class_witnesses(copies))
+        return Suspicion(statistics, fusion.fit(statistics(seen)))
+
+    return make
+
+
+def stumps(statistics: Statistics) -> TreeEnsemble:
+    """Three trees of one split each, on sums over all layers."""
+    sums = ("bits/own:all", "gate-logits/own:all", "activations/own:all")
+    trees = [
         TreeArrays(
-            feature=torch.tensor([len(features.names) - place, 0, 0]),
+            feature=torch.tensor([statistics.names.index(name), 0, 0]),
             threshold=torch.tensor([0.1, 0.0, 0.0], dtype=torch.float64),
             left=torch.tensor([1, -1, -1]),
             right=torch.tensor([2, -1, -1]),
             value=torch.tensor([0.0, -1.0, 2.0**place], dtype=torch.float64),
         )
-        for place in (1, 3, 5)
+        for place, name in enumerate(sums)
     ]
-    return Suspicion(features, TreeEnsemble.of(stumps, offset=0.5))
+    return TreeEnsemble.of(trees, offset=0.5)
 
 
 @pytest.fixture
 def make_pipeline(
-    resnet20: DecoupledNetwork, suspicion: Suspicion, network_info: NetworkInfo
+    resnet20: DecoupledNetwork, suspicion: Callable[..., Suspicion], network_info: NetworkInfo
 ) -> Callable[..., Pipeline]:
-    """A pipeline with so many calibration images of each class, whose scores are evenly spread."""
+    """A pipeline of three levels, with so many calibration images of each class.
 
-    def make(counts: tuple[int, ...] = (100, 100, 100), alpha: float = 0.05) -> Pipeline:
-        scores = torch.cat([torch.linspace(-5, 5, count) for count in counts])
+    Its calibration scores are evenly spread. The thorough level is learnt, the others one-class.
+    """
+    suspicions = {
+        name: suspicion(copies, learnt=name is LevelName.THOROUGH)
+        for name, copies in LEVELS.items()
+    }
+
+    def make(
+        counts: tuple[int, ...] = (100, 100, 100),
+        alpha: float = 0.05,
+        levels: tuple[LevelName, ...] = tuple(LEVELS),
+    ) -> Pipeline:
         predicted = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+
+        def conformal(name: LevelName) -> ConformalTable:
+            furthest = 12.0 + list(LEVELS).index(name)  # each level has a calibration of its own
+            scores = torch.cat([torch.linspace(0, furthest, count) for count in counts])
+            return ConformalTable(scores, predicted, len(counts), promise=Promise())
+
         return Pipeline(
             network=resnet20,
-            suspicion=suspicion,
-            conformal=ConformalTable(scores, predicted, len(counts), promise=Promise()),
+            levels=[
+                Level(name=name, suspicion=suspicions[name], conformal=conformal(name))
+                for name in levels
+            ],
             preprocessing=network_info.preprocessing,
             class_names=network_info.class_names,
             alpha=alpha,

@@ -187,3 +187,17 @@ def test_the_pac_promise_holds_for_nearly_every_calibration():
     # The share of calibrations that keep it is binomial: at least .95, less four standard errors.
     assert kept >= 0.95 - 4 * math.sqrt(0.95 * 0.05 / 4000)
     assert float(rates.mean()) == pytest.approx(17 / 501, abs=0.001)
+
+
+@pytest.mark.parametrize(
+    ("scores", "predicted"),
+    [
+        (torch.zeros(4), torch.tensor([0, 1, 2])),
+        (torch.zeros(3), torch.tensor([0, 1, 3])),
+        (torch.zeros(3), torch.tensor([0, 1, -1])),
+        (torch.zeros(3, 1), torch.tensor([[0], [1], [2]])),
+    ],
+)
+def test_each_calibration_score_has_to_be_of_a_known_class(scores, predicted):
+    with pytest.raises(ValueError, match="one of 3 predicted classes for each score"):
+        ConformalTable(scores, predicted, 3, promise=PLAIN)

@@ -94,7 +94,7 @@ def check_families(
     check_names("families", tuple(families))
     for family, members in families.items():
         _check_count(f"families.{family}", members, 1)
-    homes = Counter(member for members in families.values() for member in members)
+    homes: Counter[str] = Counter(member for members in families.values() for member in members)
     for spec in attacks:
         if not homes[spec.name]:
             raise _wrong(
