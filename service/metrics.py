@@ -1,6 +1,4 @@
-"""Every number that Prometheus sees, in one place; no label ever carries a class or a caller.
-
-A level is no secret of a caller's: what it costs is the operator's to know."""
+"""Every number that Prometheus sees, in one place; no label ever carries a class or a caller."""
 
 from __future__ import annotations
 

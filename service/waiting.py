@@ -77,7 +77,8 @@ class Waiting(Generic[A]):
             most: Most of them.
             now: The time, seconds.
         """
-        queue, taken = self._queues[key], []
+        queue = self._queues[key]
+        taken: list[Item[A]] = []
         while queue and len(taken) < most:
             item = queue.popleft()
             if not self._is_gone(item, now):
