@@ -288,6 +288,9 @@ def test_a_batch_does_not_wait_for_more_while_images_of_another_key_wait() -> No
         held.release()  # without a moment's wait for the four that may come back
         await settle()
         assert [batch.flatten().tolist() for batch in bench.seen[:2]] == [[1, 2, 3, 4], [5]]
+        await bench.clock.advance(0.02)
+        held.release()
+        await settle()
         await bench.close()
 
     run(test)
