@@ -2,9 +2,10 @@
 
 Knows neither gRPC nor messages. A caller is first *admitted*, which bounds what the process holds
 in images and in bytes, then submits its images and waits. One task forms batches and hands them to
-one thread. A batch waits for more images only where more were in flight of late, and only while
-they are heard of. Items whose caller went away or whose deadline passed are dropped when a
-batch is formed.
+one thread. Each image comes with a key, and a batch holds images of one key only: that of the image
+that has waited longest. A batch waits for more images only where more were in flight of late, and
+only while they are heard of. Items whose caller went away or whose deadline passed are dropped
+when a batch is formed.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import asyncio
 import contextlib
 import logging
 import math
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
@@ -25,6 +26,7 @@ from torch import Tensor
 from detector.errors import OffpathError
 from service.admission import Admission, DeadlineError, DrainingError
 from service.clock import Clock, MonotonicClock
+from service.waiting import Item, Waiting
 
 __all__ = ["BatchFailedError", "BatchLimits", "BatchObserver", "Batcher", "Row"]
 
@@ -45,8 +47,8 @@ class BatchObserver(Protocol):
     def pending(self, images: int) -> None:
         """So many images are admitted and not yet answered."""
 
-    def batch(self, images: int, seconds: float) -> None:
-        """A batch of so many callers' images was analysed in so many seconds."""
+    def batch(self, key: str, images: int, seconds: float) -> None:
+        """A batch of so many callers' images of a key was analysed in so many seconds."""
 
     def waited(self, seconds: float) -> None:
         """An image waited so long for its batch to form."""
@@ -60,13 +62,14 @@ class BatchLimits:
     """The bounds of the batcher.
 
     Args:
-        sizes: Sizes of batch that the network sees, ascending; smaller batches are padded.
+        sizes: Sizes of batch that the network sees, ascending; smaller batches are padded. For
+            each key, the key of most callers first.
         max_delay_s: Longest silence that an incomplete batch waits for more images, seconds.
         max_images: Most images admitted and not yet answered.
         max_bytes: Most bytes admitted and not yet answered.
     """
 
-    sizes: tuple[int, ...]
+    sizes: Mapping[str, tuple[int, ...]]
     max_delay_s: float
     max_images: int
     max_bytes: int
@@ -80,20 +83,12 @@ class Row(Generic[R]):
     index: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Item(Generic[R]):
-    image: Tensor  # uint8 (3, h, w)
-    arrived: float
-    deadline: float
-    future: asyncio.Future[Row[R]]
-
-
 class Batcher(Generic[R]):
     """Gathers images of many callers into batches for one inference thread.
 
     Args:
-        analyse: Turns uint8 images of shape (B, 3, h, w) into a result that has B rows or more;
-            called on the inference thread only.
+        analyse: Turns uint8 images of shape (B, 3, h, w) and their key into a result that has B
+            rows or more; called on the inference thread only.
         limits: The bounds.
         observer: Who is told what happens.
         clock: Where the time comes from.
@@ -102,7 +97,7 @@ class Batcher(Generic[R]):
 
     def __init__(
         self,
-        analyse: Callable[[Tensor], R],
+        analyse: Callable[[Tensor, str], R],
         *,
         limits: BatchLimits,
         observer: BatchObserver,
@@ -114,11 +109,12 @@ class Batcher(Generic[R]):
         self._observer = observer
         self._clock = clock or MonotonicClock()
         self._executor = executor or ThreadPoolExecutor(1, thread_name_prefix="offpath-inference")
-        self._queue: deque[_Item[R]] = deque()
+        self._waiting: Waiting[Row[R]] = Waiting(limits.sizes, observer.dropped)
         self._admission = Admission(
             max_images=limits.max_images, max_bytes=limits.max_bytes, changed=observer.pending
         )
-        self._batch_s = 0.0
+        self._admitted: Counter[str] = Counter()
+        self._batch_s = dict.fromkeys(limits.sizes, 0.0)
         self._draining = False
         self._stirred = asyncio.Event()
         self._loop: asyncio.Task[None] | None = None
@@ -127,26 +123,41 @@ class Batcher(Generic[R]):
         """Begin to form batches; needs a running event loop."""
         self._loop = asyncio.get_running_loop().create_task(self._run(), name="offpath-batcher")
 
-    async def warm_up(self, image: Tensor) -> None:
+    async def warm_up(self, image: Tensor) -> dict[str, float]:
         """Analyse a batch of each size, so that no caller pays for a first time.
+
+        Each size of the first key; of the others the smallest and the largest, as a server with
+        a large network has to be up some day.
 
         Args:
             image: Any image of the network's input size, uint8 of shape (3, h, w).
+
+        Returns:
+            For each key what an image costs in a full batch that is not the first one, seconds.
         """
-        loop = asyncio.get_running_loop()
-        for size in self._limits.sizes:
-            batch = image.expand(size, *image.shape).contiguous()
-            await loop.run_in_executor(self._executor, self._analyse, batch)
+        for place, (key, sizes) in enumerate(self._limits.sizes.items()):
+            for size in dict.fromkeys((sizes[0], sizes[-1])) if place else sizes:
+                await self._time(image, key, size)
+        return {
+            key: await self._time(image, key, sizes[-1]) / sizes[-1]
+            for key, sizes in self._limits.sizes.items()
+        }
 
     def expected_wait_s(self) -> float:
         """Estimate of how long an image that arrives now waits for the ones before it, seconds."""
-        return self._batch_s * math.ceil(self._admission.images / self._limits.sizes[-1])
+        return sum(
+            self._batch_s[key] * math.ceil(images / self._limits.sizes[key][-1])
+            for key, images in self._admitted.items()
+        )
 
     @contextlib.contextmanager
-    def admit(self, *, images: int, size_bytes: int, deadline: float = math.inf) -> Iterator[None]:
+    def admit(
+        self, key: str, *, images: int, size_bytes: int, deadline: float = math.inf
+    ) -> Iterator[None]:
         """Hold room for a request from its arrival to its answer.
 
         Args:
+            key: Key of its images, one of those in the limits.
             images: Number of its images.
             size_bytes: What it holds in memory, bytes.
             deadline: When its caller stops to wait, on the batcher's clock, seconds.
@@ -164,18 +175,25 @@ class Batcher(Generic[R]):
                 f"left and {wait_s:.3f} s of work ahead. Allow more time or try later."
             )
         with self._admission.hold(images=images, size_bytes=size_bytes, expected_wait_s=wait_s):
+            self._admitted[key] += images
             self._stirred.set()
-            yield
+            try:
+                yield
+            finally:
+                self._admitted[key] -= images
 
     def deadline(self, remaining_s: float | None) -> float:
         """The moment, on the batcher's clock, that is so many seconds away; None is never."""
         return math.inf if remaining_s is None else self._clock.now() + remaining_s
 
-    async def submit(self, images: Sequence[Tensor], *, deadline: float = math.inf) -> list[Row[R]]:
+    async def submit(
+        self, images: Sequence[Tensor], key: str, *, deadline: float = math.inf
+    ) -> list[Row[R]]:
         """Wait for the images' analysis; the caller has to be admitted.
 
         Args:
             images: uint8 images of the network's input size, (3, h, w) each.
+            key: The key under which they were admitted.
             deadline: When the caller stops to wait, on the batcher's clock, seconds.
 
         Returns:
@@ -188,10 +206,10 @@ class Batcher(Generic[R]):
         """
         loop = asyncio.get_running_loop()
         now = self._clock.now()
-        items: list[_Item[R]] = [
-            _Item(image, now, deadline, loop.create_future()) for image in images
+        items: list[Item[Row[R]]] = [
+            Item(image, now, deadline, loop.create_future()) for image in images
         ]
-        self._queue.extend(items)
+        self._waiting.add(items, key)
         self._stirred.set()
         if len(items) == 1:  # most calls; gather costs as much as all else here
             return [await items[0].future]
@@ -219,39 +237,44 @@ class Batcher(Generic[R]):
         if self._loop is not None:
             self._loop.cancel()
             await asyncio.gather(self._loop, return_exceptions=True)
-        self._abandon(self._queue)
-        self._queue.clear()
+        _abandon(self._waiting.take_all())
         self._executor.shutdown(wait=finished, cancel_futures=True)
         return finished
 
     async def _run(self) -> None:
         while True:
-            items = await self._form_batch()
+            key, items = await self._form_batch()
             if items:
-                await self._process(items)
+                await self._process(key, items)
 
-    async def _form_batch(self) -> list[_Item[R]]:
-        while not self._queue:
+    async def _form_batch(self) -> tuple[str, list[Item[Row[R]]]]:
+        """The key of the oldest image, and up to a full batch of its images."""
+        while (key := self._waiting.oldest(self._clock.now())) is None:
             self._stirred.clear()
             await self._stirred.wait()
-        await self._gather()
+        await self._gather(key)
         self._admission.forget_peak()
-        return self._take()
+        now = self._clock.now()
+        items = self._waiting.take(key, self._limits.sizes[key][-1], now)
+        for item in items:
+            self._observer.waited(now - item.arrived)
+        return key, items
 
-    async def _gather(self) -> None:
-        """Wait for the callers that are known, while there is news of them.
+    async def _gather(self, key: str) -> None:
+        """Wait for the callers that are known, while there is news of them and nobody else waits.
 
         Callers that were just answered tend to come back together: a batch that starts without
         them leaves them to the next one, and both are small. Never longer than a batch takes, as
         the wait would cost more than it gives, nor into the time that a deadline leaves a batch.
+        Where images of another key wait, they would pay: who comes back meets the next batch.
         """
-        enough = min(self._limits.sizes[-1], self._admission.peak)
+        enough = min(self._limits.sizes[key][-1], self._admission.peak)
         asked_s = self._limits.max_delay_s
         busy_s = 2 * max(asked_s, _TIMER_STEP_S)
         now = self._clock.now()
-        give_up = now + max(asked_s, self._batch_s)
-        while asked_s and len(self._queue) < enough and not self._draining:
-            due = min(item.deadline for item in self._queue) - self._batch_s
+        give_up = now + max(asked_s, self._batch_s[key])
+        while asked_s and self._may_grow(key, enough):
+            due = self._waiting.first_deadline(key) - self._batch_s[key]
             left_s = min(give_up, due) - now
             if left_s <= 0:
                 return
@@ -262,30 +285,19 @@ class Batcher(Generic[R]):
             if not self._stirred.is_set() and now - before < busy_s:
                 return
 
-    def _take(self) -> list[_Item[R]]:
-        """Up to a full batch of items that somebody still waits for."""
-        now = self._clock.now()
-        items: list[_Item[R]] = []
-        while self._queue and len(items) < self._limits.sizes[-1]:
-            item = self._queue.popleft()
-            if item.future.done():
-                self._observer.dropped("cancelled")
-            elif item.deadline <= now:
-                self._observer.dropped("expired")
-                item.future.set_exception(DeadlineError("The deadline passed in the queue."))
-            else:
-                self._observer.waited(now - item.arrived)
-                items.append(item)
-        return items
+    def _may_grow(self, key: str, enough: int) -> bool:
+        """Whether a batch is short of images, and it would cost nobody else to wait for them."""
+        held = self._waiting.count(key)
+        return held < enough and held == len(self._waiting) and not self._draining
 
-    async def _process(self, items: list[_Item[R]]) -> None:
+    async def _process(self, key: str, items: list[Item[Row[R]]]) -> None:
         started = self._clock.now()
         try:
             result = await asyncio.get_running_loop().run_in_executor(
-                self._executor, self._analyse_padded, [item.image for item in items]
+                self._executor, self._analyse_padded, [item.image for item in items], key
             )
         except asyncio.CancelledError:
-            self._abandon(items)
+            _abandon(items)
             raise
         except Exception:  # noqa: BLE001  # it belongs to this batch; the next one has to run
             _log.exception("A batch of %d images could not be analysed", len(items))
@@ -293,23 +305,32 @@ class Batcher(Generic[R]):
                 _fail(item, BatchFailedError("The batch could not be analysed."))
             return
         seconds = self._clock.now() - started
-        self._observer.batch(len(items), seconds)
-        self._batch_s += (seconds - self._batch_s) * (_SMOOTHING if self._batch_s else 1.0)
+        self._observer.batch(key, len(items), seconds)
+        known_s = self._batch_s[key]
+        self._batch_s[key] += (seconds - known_s) * (_SMOOTHING if known_s else 1.0)
         for index, item in enumerate(items):
             if not item.future.done():
                 item.future.set_result(Row(result, index))
 
-    def _analyse_padded(self, images: list[Tensor]) -> R:
-        size = next(size for size in self._limits.sizes if size >= len(images))
+    def _analyse_padded(self, images: list[Tensor], key: str) -> R:
+        size = next(size for size in self._limits.sizes[key] if size >= len(images))
         # Padded with an image that is there already: its numbers are as harmless as the rest.
         padding = [images[-1]] * (size - len(images))
-        return self._analyse(torch.stack(images + padding))
+        return self._analyse(torch.stack(images + padding), key)
 
-    def _abandon(self, items: Sequence[_Item[R]] | deque[_Item[R]]) -> None:
-        for item in items:
-            _fail(item, DrainingError("The server stopped before the image's turn."))
+    async def _time(self, image: Tensor, key: str, size: int) -> float:
+        """How long a batch of one image over and over takes, seconds."""
+        batch = image.expand(size, *image.shape).contiguous()
+        started = self._clock.now()
+        await asyncio.get_running_loop().run_in_executor(self._executor, self._analyse, batch, key)
+        return self._clock.now() - started
 
 
-def _fail(item: _Item[R], error: OffpathError) -> None:
+def _abandon(items: Iterable[Item[Row[R]]]) -> None:
+    for item in items:
+        _fail(item, DrainingError("The server stopped before the image's turn."))
+
+
+def _fail(item: Item[Row[R]], error: OffpathError) -> None:
     if not item.future.done():
         item.future.set_exception(error)

@@ -18,6 +18,7 @@ from rich.console import Console
 from detector.errors import OffpathError
 from detector.storage import atomic_path
 from service import offline_cli
+from service.results import Level
 
 __all__ = ["app", "main", "run"]
 
@@ -53,6 +54,13 @@ AlphaOption = Annotated[
     ),
 ]
 
+LevelOption = Annotated[
+    Level | None,
+    typer.Option(
+        help="What a verdict may cost: one pass of the network, two, or one for each copy that "
+        "suits the data. Default: the bundle's."
+    ),
+]
 
 DeviceOption = Annotated[
     str | None,
@@ -143,6 +151,7 @@ def check(
     bundle: BundleOption = None,
     device: DeviceOption = None,
     alpha: AlphaOption = None,
+    level: LevelOption = None,
     layers: Annotated[
         bool, typer.Option("--layers", help="Add the layers farthest from clean paths.")
     ] = False,
@@ -153,7 +162,13 @@ def check(
     ] = 30.0,
 ) -> None:
     """Classify images and tell which of them left the path of their class."""
-    from service.tables import ShownImage, detections_json, detections_table, reason_lines
+    from service.tables import (
+        ShownImage,
+        detections_json,
+        detections_table,
+        level_line,
+        reason_lines,
+    )
 
     if server is not None and (bundle is not None or device is not None):
         raise typer.BadParameter(
@@ -161,6 +176,7 @@ def check(
         )
     wanted: dict[str, Any] = {
         "alpha": alpha,
+        "level": level,
         "include_layers": layers,
         "include_path": path and as_json,
     }
@@ -186,6 +202,7 @@ def check(
     else:
         console = Console()
         console.print(detections_table(shown))
+        console.print(level_line(detections[0]))
         for line in reason_lines(shown):
             console.print(line)
 

@@ -22,6 +22,8 @@ from service.results import (
     LayerDescription,
     LayerPath,
     LayerWeight,
+    Level,
+    LevelDescription,
     Verdict,
 )
 
@@ -36,6 +38,15 @@ _VERDICTS = {
     pb.VERDICT_ON_PATH: Verdict.ON_PATH,
     pb.VERDICT_OFF_PATH: Verdict.OFF_PATH,
     pb.VERDICT_ABSTAIN: Verdict.ABSTAIN,
+}
+_LEVELS = {
+    pb.LEVEL_FAST: Level.FAST,
+    pb.LEVEL_STANDARD: Level.STANDARD,
+    pb.LEVEL_THOROUGH: Level.THOROUGH,
+}
+_SENT_LEVELS: dict[Level | None, pb.Level] = {
+    None: pb.LEVEL_UNSPECIFIED,
+    **{level: sent for sent, level in _LEVELS.items()},
 }
 
 
@@ -65,6 +76,7 @@ class Client:
         images: Sequence[ImageInput],
         *,
         alpha: float | None = None,
+        level: Level | None = None,
         include_path: bool = False,
         include_layers: bool = False,
         timeout_s: float | None = None,
@@ -74,6 +86,7 @@ class Client:
         Args:
             images: The images, at least one.
             alpha: False-alarm budget of this call; None for the bundle's.
+            level: How much compute each verdict may cost; None for the bundle's default.
             include_path: Whether to return each image's path.
             include_layers: Whether to return the layers that lie farthest from clean paths.
             timeout_s: Longest wait, seconds; None for the client's.
@@ -83,7 +96,11 @@ class Client:
             ImageError: If a file cannot be read or an array is no image.
         """
         request = _request(
-            images, alpha=alpha, include_path=include_path, include_layers=include_layers
+            images,
+            alpha=alpha,
+            level=level,
+            include_path=include_path,
+            include_layers=include_layers,
         )
         try:
             reply = self._stub.Detect(request, timeout=timeout_s or self._timeout_s)
@@ -142,13 +159,18 @@ class AsyncClient:
         images: Sequence[ImageInput],
         *,
         alpha: float | None = None,
+        level: Level | None = None,
         include_path: bool = False,
         include_layers: bool = False,
         timeout_s: float | None = None,
     ) -> DetectReply:
         """Classify images; arguments, result and errors are those of `Client.detect`."""
         request = _request(
-            images, alpha=alpha, include_path=include_path, include_layers=include_layers
+            images,
+            alpha=alpha,
+            level=level,
+            include_path=include_path,
+            include_layers=include_layers,
         )
         try:
             reply = await self._stub.Detect(request, timeout=timeout_s or self._timeout_s)
@@ -192,6 +214,7 @@ def _request(
     images: Sequence[ImageInput],
     *,
     alpha: float | None,
+    level: Level | None,
     include_path: bool,
     include_layers: bool,
 ) -> pb.DetectRequest:
@@ -200,6 +223,7 @@ def _request(
         alpha=alpha,
         include_path=include_path,
         include_layers=include_layers,
+        level=_SENT_LEVELS[level],
     )
 
 
@@ -240,6 +264,8 @@ def _parse_detection(message: pb.Detection) -> Detection:
         score=message.score,
         p_value=message.p_value,
         alpha=message.alpha,
+        level=_LEVELS[message.level],
+        passes=message.passes,
         verdict=_VERDICTS[message.verdict],
         reason=message.reason,
         path=tuple(_parse_layer(layer) for layer in message.path.layers),
@@ -275,4 +301,17 @@ def _parse_bundle(reply: pb.GetBundleResponse) -> BundleDescription:
         input_height=reply.input_height,
         input_width=reply.input_width,
         layers=tuple(LayerDescription(name=e.name, gates=e.gates) for e in reply.layers),
+        levels=tuple(_parse_level(level) for level in reply.levels),
+        default_level=_LEVELS[reply.default_level],
+    )
+
+
+def _parse_level(message: pb.CalibratedLevel) -> LevelDescription:
+    measured = message.HasField("milliseconds_per_image")
+    return LevelDescription(
+        level=_LEVELS[message.level],
+        passes=message.passes,
+        copies=tuple(message.copies),
+        fusion=message.fusion,
+        milliseconds_per_image=message.milliseconds_per_image if measured else None,
     )

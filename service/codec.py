@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ from detector.bundle import Bundle
 from detector.errors import BudgetError, InvalidInputError
 from detector.images import ImageLimits, decode_image, image_from_pixels
 from detector.paths import PathVectors
-from detector.pipeline import Detection, Verdict
+from detector.pipeline import Detection, LevelName, Verdict
 
 __all__ = [
     "DetectCall",
@@ -30,6 +31,15 @@ _VERDICTS = {
     Verdict.ON_PATH: pb.VERDICT_ON_PATH,
     Verdict.OFF_PATH: pb.VERDICT_OFF_PATH,
     Verdict.ABSTAIN: pb.VERDICT_ABSTAIN,
+}
+_LEVELS = {
+    LevelName.FAST: pb.LEVEL_FAST,
+    LevelName.STANDARD: pb.LEVEL_STANDARD,
+    LevelName.THOROUGH: pb.LEVEL_THOROUGH,
+}
+_ASKED_LEVELS: dict[pb.Level, LevelName | None] = {
+    pb.LEVEL_UNSPECIFIED: None,
+    **{sent: name for name, sent in _LEVELS.items()},
 }
 
 
@@ -78,6 +88,7 @@ class DetectCall:
         alpha: The budget of this call; None for the bundle's.
         include_path: Whether the path is wanted.
         include_layers: Whether the layers' weights are wanted.
+        level: How much a verdict may cost; None for the bundle's default.
         size_bytes: Size of the request, bytes.
     """
 
@@ -85,6 +96,7 @@ class DetectCall:
     alpha: float | None
     include_path: bool
     include_layers: bool
+    level: LevelName | None
     size_bytes: int
 
 
@@ -96,7 +108,8 @@ def decode_request(request: pb.DetectRequest, *, max_images: int) -> DetectCall:
         max_images: Most images in one request.
 
     Raises:
-        InvalidInputError: If there is no image or there are too many, or one is of no kind.
+        InvalidInputError: If there is no image or there are too many, one is of no kind, or there
+            is no such level.
         BudgetError: If alpha is not a number.
     """
     count = len(request.images)
@@ -114,8 +127,19 @@ def decode_request(request: pb.DetectRequest, *, max_images: int) -> DetectCall:
         alpha=alpha,
         include_path=request.include_path,
         include_layers=request.include_layers,
+        level=_decode_level(request.level),
         size_bytes=request.ByteSize(),
     )
+
+
+def _decode_level(level: pb.Level) -> LevelName | None:
+    if level not in _ASKED_LEVELS:  # numbers of a later contract arrive as they are
+        raise InvalidInputError(
+            f"level should be one of {', '.join(pb.Level.keys())}. Found the number {level}. "
+            "Ask for one that GetBundle lists.",
+            field="level",
+        )
+    return _ASKED_LEVELS[level]
 
 
 def _decode_image(image: pb.Image, index: int) -> SentImage:
@@ -138,12 +162,13 @@ def _decode_image(image: pb.Image, index: int) -> SentImage:
 
 
 def encode_detection(
-    detection: Detection, *, path: PathVectors | None = None, layers: bool = False
+    detection: Detection, *, passes: int, path: PathVectors | None = None, layers: bool = False
 ) -> pb.Detection:
     """One detection as a message.
 
     Args:
         detection: What was found.
+        passes: Passes of the network that it cost.
         path: The image's path, of a batch of one, where it is wanted.
         layers: Whether the layers' weights are wanted.
     """
@@ -156,6 +181,8 @@ def encode_detection(
         alpha=detection.alpha,
         verdict=_VERDICTS[detection.verdict],
         reason=detection.reason,
+        level=_LEVELS[detection.level],
+        passes=passes,
     )
     if path is not None:
         message.path.CopyFrom(_encode_path(path))
@@ -190,8 +217,15 @@ def encode_reply(
     )
 
 
-def encode_bundle(bundle: Bundle) -> pb.GetBundleResponse:
-    """What is loaded, as a message."""
+def encode_bundle(
+    bundle: Bundle, *, image_seconds: Mapping[str, float] | None = None
+) -> pb.GetBundleResponse:
+    """What is loaded, as a message.
+
+    Args:
+        bundle: What is loaded.
+        image_seconds: What an image costs at each level, seconds, where that was measured.
+    """
     manifest, pipeline = bundle.manifest, bundle.pipeline
     return pb.GetBundleResponse(
         digest=manifest.digest,
@@ -212,4 +246,22 @@ def encode_bundle(bundle: Bundle) -> pb.GetBundleResponse:
             pb.GatedLayer(name=name, gates=size)
             for name, size in zip(pipeline.layout.names, pipeline.layout.sizes, strict=True)
         ],
+        levels=_encode_levels(bundle, image_seconds or {}),
+        default_level=_LEVELS[pipeline.default_level],
     )
+
+
+def _encode_levels(bundle: Bundle, image_seconds: Mapping[str, float]) -> list[pb.CalibratedLevel]:
+    levels = [
+        pb.CalibratedLevel(
+            level=_LEVELS[info.name],
+            passes=bundle.pipeline.level(info.name).passes,
+            copies=info.copies,
+            fusion=info.fusion.value,
+            milliseconds_per_image=(
+                1000 * image_seconds[info.name] if info.name in image_seconds else None
+            ),
+        )
+        for info in bundle.manifest.levels
+    ]
+    return sorted(levels, key=lambda level: level.passes)

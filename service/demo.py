@@ -23,7 +23,7 @@ from service.devices import chosen_device
 from service.errors import StartError
 from service.local_server import local_server
 from service.results import Detection, Verdict
-from service.tables import ShownImage, detections_table
+from service.tables import ShownImage, detections_table, level_line
 
 __all__ = ["run_demo"]
 
@@ -76,6 +76,7 @@ def run_demo(
             found = {group.kind: _send(client, group.images) for group in groups}
         console.print()
         _print_images(samples, found, 1 if all_rows else per_class, console)
+        console.print(level_line(found[_CLEAN][0]))
         console.print()
         console.print(_shares(samples, found))
         console.print()

@@ -12,11 +12,11 @@ from detector.bundle import Bundle
 from detector.errors import ImageError
 from detector.images import decode_image
 from detector.paths import PathVectors
-from service.results import Detection, LayerPath, LayerWeight, Verdict
+from service.results import Detection, LayerPath, LayerWeight, Level, Verdict
 
 __all__ = ["LocalDetector"]
 
-_IMAGES_PER_BATCH = 32
+_PASSES_PER_BATCH = 64
 
 
 class LocalDetector:
@@ -34,6 +34,7 @@ class LocalDetector:
         images: Sequence[Path],
         *,
         alpha: float | None = None,
+        level: Level | None = None,
         include_path: bool = False,
         include_layers: bool = False,
     ) -> tuple[Detection, ...]:
@@ -42,21 +43,26 @@ class LocalDetector:
         Args:
             images: Image files.
             alpha: False-alarm budget; None for the bundle's.
+            level: How much compute each verdict may cost; None for the bundle's default.
             include_path: Whether to return each image's path.
             include_layers: Whether to return the layers that lie farthest from clean paths.
 
         Raises:
             ImageError: If a file is no usable image.
             BudgetError: If alpha cannot be kept.
+            InvalidInputError: If the bundle has no such level.
         """
         self._pipeline.check_alpha(alpha)
+        chosen = self._pipeline.level(level)
+        step = max(1, _PASSES_PER_BATCH // chosen.passes)
         found: list[Detection] = []
-        for start in range(0, len(images), _IMAGES_PER_BATCH):
-            batch = [self._read(image) for image in images[start : start + _IMAGES_PER_BATCH]]
-            findings = self._pipeline.analyse(torch.stack(batch))
+        for start in range(0, len(images), step):
+            batch = [self._read(image) for image in images[start : start + step]]
+            findings = self._pipeline.analyse(torch.stack(batch), chosen.name)
             found += (
                 _as_result(
                     self._pipeline.detect(findings, row, alpha),
+                    passes=chosen.passes,
                     path=findings.path[row : row + 1] if include_path else None,
                     layers=include_layers,
                 )
@@ -75,7 +81,9 @@ class LocalDetector:
             raise ImageError(f"{path}: {error}") from error
 
 
-def _as_result(found: domain.Detection, *, path: PathVectors | None, layers: bool) -> Detection:
+def _as_result(
+    found: domain.Detection, *, passes: int, path: PathVectors | None, layers: bool
+) -> Detection:
     """What a server would have sent about the same image."""
     return Detection(
         predicted_class=found.predicted_class,
@@ -84,6 +92,8 @@ def _as_result(found: domain.Detection, *, path: PathVectors | None, layers: boo
         score=found.score,
         p_value=found.p_value,
         alpha=found.alpha,
+        level=Level[found.level.name],
+        passes=passes,
         verdict=Verdict[found.verdict.name],
         reason=found.reason,
         path=() if path is None else tuple(_layers(path)),

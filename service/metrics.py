@@ -48,13 +48,16 @@ class Metrics:
         self.bundle = Info("offpath_bundle", "The bundle that is served.", registry=registry)
 
     def _create_image_metrics(self, registry: CollectorRegistry) -> None:
-        self.images = Counter("offpath_images", "Images answered.", registry=registry)
+        self.images = Counter(
+            "offpath_images", "Images answered, by level.", ["level"], registry=registry
+        )
         self.verdicts = Counter(
             "offpath_verdicts", "Images answered, by verdict.", ["verdict"], registry=registry
         )
         self.scores = Histogram(
             "offpath_score",
-            "Scores of answered images; higher is more suspicious.",
+            "Scores of answered images; higher is more suspicious, comparable within a level.",
+            ["level"],
             buckets=_SCORES,
             registry=registry,
         )
@@ -89,7 +92,8 @@ class Metrics:
         )
         self.analysis_seconds = Histogram(
             "offpath_analysis_seconds",
-            "Time of a batch in the network and the scores.",
+            "Time of a batch in the network and the scores, by level.",
+            ["level"],
             buckets=_SECONDS,
             registry=registry,
         )
@@ -104,10 +108,10 @@ class Metrics:
         """So many images are admitted and not yet answered."""
         self.queue_images.set(images)
 
-    def batch(self, images: int, seconds: float) -> None:
-        """A batch of so many callers' images was analysed in so many seconds."""
+    def batch(self, key: str, images: int, seconds: float) -> None:
+        """A batch of so many callers' images of a level was analysed in so many seconds."""
         self.batch_images.observe(images)
-        self.analysis_seconds.observe(seconds)
+        self.analysis_seconds.labels(key).observe(seconds)
 
     def waited(self, seconds: float) -> None:
         """An image waited so long for its batch to form."""
@@ -117,10 +121,10 @@ class Metrics:
         """An image left the queue unanswered."""
         self.dropped_images.labels(reason).inc()
 
-    def answered(self, *, verdict: str, score: float, p_value: float) -> None:
+    def answered(self, *, level: str, verdict: str, score: float, p_value: float) -> None:
         """An image got its verdict, named ``on_path``, ``off_path`` or ``abstain``."""
-        self.images.inc()
+        self.images.labels(level).inc()
         self.verdicts.labels(verdict).inc()
         if math.isfinite(score):  # one NaN would turn the sum into NaN for good
-            self.scores.observe(score)
+            self.scores.labels(level).observe(score)
             self.p_values.observe(p_value)

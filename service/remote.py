@@ -8,7 +8,7 @@ from pathlib import Path
 
 from detector.errors import ImageError
 from service.client import Client
-from service.results import CallError, Detection, InvalidRequestError, MessageTooLargeError
+from service.results import CallError, Detection, InvalidRequestError, Level, MessageTooLargeError
 
 __all__ = ["RemoteDetector"]
 
@@ -32,6 +32,7 @@ class RemoteDetector:
         images: Sequence[Path],
         *,
         alpha: float | None = None,
+        level: Level | None = None,
         include_path: bool = False,
         include_layers: bool = False,
     ) -> tuple[Detection, ...]:
@@ -40,6 +41,7 @@ class RemoteDetector:
         Args:
             images: Image files.
             alpha: False-alarm budget; None for the bundle's.
+            level: How much compute each verdict may cost; None for the bundle's default.
             include_path: Whether to return each image's path.
             include_layers: Whether to return the layers that lie farthest from clean paths.
 
@@ -51,7 +53,11 @@ class RemoteDetector:
         def ask(files: Sequence[Path]) -> tuple[Detection, ...]:
             try:
                 return self._client.detect(
-                    files, alpha=alpha, include_path=include_path, include_layers=include_layers
+                    files,
+                    alpha=alpha,
+                    level=level,
+                    include_path=include_path,
+                    include_layers=include_layers,
                 ).detections
             except InvalidRequestError as error:
                 raise _naming(error, files) from error

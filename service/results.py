@@ -1,6 +1,7 @@
 """What clients get: plain frozen data, and one small tree of errors; knows no messages.
 
-Verdicts and layers' weights stand here as well as in the pipeline: a client need not load torch.
+Verdicts, levels and layers' weights stand here as well as in the pipeline: a client need not load
+torch.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ __all__ = [
     "LayerDescription",
     "LayerPath",
     "LayerWeight",
+    "Level",
+    "LevelDescription",
     "MessageTooLargeError",
     "RequestTimeoutError",
     "ServerBusyError",
@@ -36,6 +39,17 @@ class Verdict(StrEnum):
     ON_PATH = "on path"
     OFF_PATH = "off path"
     ABSTAIN = "abstain"
+
+
+class Level(StrEnum):
+    """How much compute a verdict may cost."""
+
+    FAST = "fast"
+    """One pass of the network."""
+    STANDARD = "standard"
+    """One copy of the image beside it."""
+    THOROUGH = "thorough"
+    """All copies that suit the data."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,6 +90,8 @@ class Detection:
         p_value: Share of clean images of that class that score at least as high, in (0, 1]; NaN
             where the score is.
         alpha: The false-alarm budget that the verdict keeps, in (0, 1).
+        level: The level that answered.
+        passes: Passes of the network that the verdict cost.
         verdict: The verdict.
         reason: The verdict's reason, one sentence.
         path: The path, layer by layer; empty unless it was asked for.
@@ -89,6 +105,8 @@ class Detection:
     score: float
     p_value: float
     alpha: float
+    level: Level
+    passes: int
     verdict: Verdict
     reason: str
     path: tuple[LayerPath, ...] = ()
@@ -127,6 +145,26 @@ class LayerDescription:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class LevelDescription:
+    """A level that a caller may ask for, and its price.
+
+    Args:
+        level: Which level.
+        passes: Passes of the network that an image costs.
+        copies: Names of the copies of each image that the network looks at.
+        fusion: How what was measured becomes one score: ``one-class`` or ``learnt``.
+        milliseconds_per_image: Time that an image costs in full batches on that server, measured
+            when it started; None where it was not.
+    """
+
+    level: Level
+    passes: int
+    copies: tuple[str, ...]
+    fusion: str
+    milliseconds_per_image: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class BundleDescription:
     """What a server has loaded.
 
@@ -143,6 +181,8 @@ class BundleDescription:
         input_height: Height to which images are brought, pixels.
         input_width: Width to which images are brought, pixels.
         layers: The gated layers, in the network's order.
+        levels: The levels that a call may ask for, cheapest first.
+        default_level: The one of them that answers where none is asked for.
     """
 
     digest: str
@@ -157,6 +197,8 @@ class BundleDescription:
     input_height: int
     input_width: int
     layers: tuple[LayerDescription, ...]
+    levels: tuple[LevelDescription, ...]
+    default_level: Level
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,12 +56,23 @@ class DetectionServer:
         self._batcher: Batcher[Findings] = Batcher(
             bundle.pipeline.analyse,
             limits=BatchLimits(
-                sizes=settings.batch_sizes,
+                # The default level, which stands first, is that of most callers.
+                sizes={
+                    level.name: settings.batch_sizes_of(level.passes)
+                    for level in bundle.pipeline.levels.values()
+                },
                 max_delay_s=settings.max_queue_delay_s,
                 max_images=settings.max_queue_images,
                 max_bytes=settings.max_queue_bytes,
             ),
             observer=self._metrics,
+        )
+        self._servicer = DetectionServicer(
+            bundle,
+            batcher=self._batcher,
+            decoder=self._decoder,
+            metrics=self._metrics,
+            max_images=settings.max_images_per_request,
         )
         self._calls = CallInterceptor(self._metrics)
         self._server = self._build_grpc_server()
@@ -131,14 +142,7 @@ class DetectionServer:
                 ),
             ],
         )
-        servicer = DetectionServicer(
-            self._bundle,
-            batcher=self._batcher,
-            decoder=self._decoder,
-            metrics=self._metrics,
-            max_images=settings.max_images_per_request,
-        )
-        servicer.register(server)
+        self._servicer.register(server)
         self._health.register(server)
         reflection.enable_server_reflection(
             (SERVICE_NAME, HEALTH_SERVICE_NAME, reflection.SERVICE_NAME), server
@@ -148,9 +152,10 @@ class DetectionServer:
     async def _start(self) -> None:
         self._bind()
         preprocessing = self._bundle.pipeline.preprocessing
-        await self._batcher.warm_up(
+        image_seconds = await self._batcher.warm_up(
             torch.zeros(3, preprocessing.height, preprocessing.width, dtype=torch.uint8)
         )
+        self._servicer.price(image_seconds)
         self._batcher.start()
         self._describe_bundle()
         await self._server.start()

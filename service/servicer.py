@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from offpath.v1 import detection_pb2 as pb
@@ -10,7 +11,7 @@ from offpath.v1 import detection_pb2_grpc as pb_grpc
 from torch import Tensor
 
 from detector.bundle import Bundle
-from detector.pipeline import Findings
+from detector.pipeline import Findings, Level
 from service import codec
 from service.batcher import Batcher, Row
 from service.codec import DetectCall, SentImage
@@ -53,6 +54,14 @@ class DetectionServicer(pb_grpc.DetectionServiceServicer):
         self._max_images = max_images
         self._description = codec.encode_bundle(bundle)
 
+    def price(self, image_seconds: Mapping[str, float]) -> None:
+        """Tell callers from now on what an image costs at each level.
+
+        Args:
+            image_seconds: The time of an image in a full batch of each level, seconds.
+        """
+        self._description = codec.encode_bundle(self._bundle, image_seconds=image_seconds)
+
     def register(self, server: Any) -> None:
         """Answer calls on a server."""
         add = pb_grpc.add_DetectionServiceServicer_to_server
@@ -62,13 +71,14 @@ class DetectionServicer(pb_grpc.DetectionServiceServicer):
         """Classify images and give a verdict on each one's path."""
         call = codec.decode_request(request, max_images=self._max_images)
         self._pipeline.check_alpha(call.alpha)
+        level = self._pipeline.level(call.level)
         deadline = self._batcher.deadline(context.time_remaining())
         with self._batcher.admit(
-            images=len(call.images), size_bytes=call.size_bytes, deadline=deadline
+            level.name, images=len(call.images), size_bytes=call.size_bytes, deadline=deadline
         ):
             images = await self._decode(call.images)
-            rows = await self._batcher.submit(images, deadline=deadline)
-            return self._reply(call, rows)
+            rows = await self._batcher.submit(images, level.name, deadline=deadline)
+            return self._reply(call, rows, level)
 
     async def GetBundle(  # noqa: N802  # the contract's name
         self,
@@ -78,18 +88,23 @@ class DetectionServicer(pb_grpc.DetectionServiceServicer):
         """Describe what is loaded."""
         return self._description
 
-    def _reply(self, call: DetectCall, rows: list[Row[Findings]]) -> pb.DetectResponse:
+    def _reply(
+        self, call: DetectCall, rows: list[Row[Findings]], level: Level
+    ) -> pb.DetectResponse:
         detections = []
         for row in rows:
             detection = self._pipeline.detect(row.batch, row.index, call.alpha)
             self._metrics.answered(
+                level=level.name,
                 verdict=detection.verdict.name.lower(),
                 score=detection.score,
                 p_value=detection.p_value,
             )
             path = row.batch.path[row.index : row.index + 1] if call.include_path else None
             detections.append(
-                codec.encode_detection(detection, path=path, layers=call.include_layers)
+                codec.encode_detection(
+                    detection, passes=level.passes, path=path, layers=call.include_layers
+                )
             )
         return codec.encode_reply(
             detections,

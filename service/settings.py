@@ -54,6 +54,11 @@ class Settings(BaseSettings):
     """Sizes of batch that the network sees; smaller ones are padded. Fixed, so that warm-up meets
     every shape; close together, as padding is work for nothing. Ascending."""
 
+    max_batch_passes: Count = 64
+    """Most passes of the network in one batch. A level that looks at eight copies needs nine for
+    each image: without a bound its batches would hold up everybody nine times as long. 64: a full
+    batch of images with one copy each. Never less than a batch of the smallest size."""
+
     max_queue_delay_s: Seconds = 0.002
     """Longest silence that an incomplete batch waits for more images, seconds, and only where more
     were in flight of late: who calls alone, image by image, never waits. Of the order of one
@@ -68,7 +73,8 @@ class Settings(BaseSettings):
     messages of the largest size."""
 
     max_images_per_request: Count = 64
-    """Most images in one request; two full batches, so that no caller holds up the others."""
+    """Most images in one request; two or a few full batches, so that no caller holds up the others
+    for long."""
 
     max_message_bytes: Count = 16 * 2**20
     """Largest request and reply, bytes. 16 MiB: 64 raw images of 224 x 224 fit (9.6 MB); gRPC's
@@ -102,6 +108,15 @@ class Settings(BaseSettings):
 
     max_connection_age_grace_s: PositiveSeconds = 30.0
     """How long calls on such a connection may still take, seconds."""
+
+    def batch_sizes_of(self, passes: int) -> tuple[int, ...]:
+        """Sizes of batch where each image takes so many passes: those within the bound.
+
+        Args:
+            passes: Passes of the network for each image, at least 1.
+        """
+        fitting = (size for size in self.batch_sizes if size * passes <= self.max_batch_passes)
+        return tuple(fitting) or self.batch_sizes[:1]
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -13,7 +13,14 @@ from rich.text import Text
 
 from service.results import Detection, Verdict
 
-__all__ = ["ShownImage", "detections_json", "detections_table", "reason_lines", "verdict_text"]
+__all__ = [
+    "ShownImage",
+    "detections_json",
+    "detections_table",
+    "level_line",
+    "reason_lines",
+    "verdict_text",
+]
 
 _STYLES = {Verdict.ON_PATH: "green", Verdict.OFF_PATH: "bold red", Verdict.ABSTAIN: "yellow"}
 
@@ -60,6 +67,12 @@ def detections_table(images: Sequence[ShownImage]) -> Table:
             verdict_text(found.verdict),
         )
     return table
+
+
+def level_line(detection: Detection) -> Text:
+    """Which level answered and what it costs, for below the table."""
+    passes = "1 pass" if detection.passes == 1 else f"{detection.passes} passes"
+    return Text(f"Level {detection.level}: {passes} of the network for each image.", style="dim")
 
 
 def reason_lines(images: Sequence[ShownImage]) -> list[Text]:

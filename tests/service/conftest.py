@@ -20,10 +20,11 @@ from torch import Tensor
 
 from detector.bundle import Bundle
 from detector.decoupling import Backbone
-from detector.errors import BudgetError
+from detector.errors import BudgetError, InvalidInputError
 from detector.paths import PathLayout, PathVectors
-from detector.pipeline import Detection, Findings, LayerWeight, Verdict
+from detector.pipeline import Detection, Findings, LayerWeight, LevelName, Verdict
 from detector.preprocessing import Preprocessing
+from detector.scoring import FusionName
 from service.server import DetectionServer
 from service.settings import Settings
 
@@ -31,8 +32,22 @@ SIDE = 8
 FAILING_PIXEL = 251
 
 
+@dataclass(frozen=True)
+class FakeLevel:
+    name: LevelName
+    copies: tuple[str, ...]
+    fusion: FusionName = FusionName.ONE_CLASS
+
+    @property
+    def passes(self) -> int:
+        return 1 + len(self.copies)
+
+
 class FakePipeline:
-    """Predicts the first pixel modulo 3; the score is the second pixel."""
+    """Predicts the first pixel modulo 3; the score is the second pixel.
+
+    At the level `thorough` it is one higher. The level `fast` is not calibrated.
+    """
 
     class_names = ("cat", "dog", "ship")
     calibration_counts = (400, 400, 50)
@@ -43,23 +58,41 @@ class FakePipeline:
         height=SIDE, width=SIDE, shorter_side=SIDE, mean=(0.5, 0.5, 0.5), std=(1.0, 1.0, 1.0)
     )
 
+    levels = {  # noqa: RUF012  # as the pipeline's own
+        LevelName.STANDARD: FakeLevel(LevelName.STANDARD, ("flip",)),
+        LevelName.THOROUGH: FakeLevel(
+            LevelName.THOROUGH, ("flip", "shift:left", "shift:right"), FusionName.LEARNT
+        ),
+    }
+    default_level = LevelName.STANDARD
+
     def __init__(self) -> None:
         self.batches: list[int] = []
+        self.levels_of_batches: list[str] = []
         self.threads: set[str] = set()
         self.open = threading.Event()
         self.open.set()
 
-    def analyse(self, images: Tensor) -> Findings:
+    def level(self, name: str | None = None) -> FakeLevel:
+        found = {str(known): level for known, level in self.levels.items()}
+        if name is not None and name not in found:
+            raise InvalidInputError(f"level: found {name}, not calibrated.", field="level")
+        return found[name or self.default_level]
+
+    def analyse(self, images: Tensor, level: str | None = None) -> Findings:
         self.open.wait()
+        name = self.level(level).name
+        self.levels_of_batches.append(name)
         self.threads.add(threading.current_thread().name)
         self.batches.append(len(images))
         if bool((images[:, 0, 0, 0] == FAILING_PIXEL).any()):
             raise RuntimeError("the secret of the network")
         count = len(images)
         predicted = images[:, 0, 0, 0].long() % 3
-        scores = images[:, 0, 0, 1].float()
+        scores = images[:, 0, 0, 1].float() + (name is LevelName.THOROUGH)
         logits = images[:, 0, 0, 2:3].float() + torch.linspace(-6, 5, 12)
         return Findings(
+            level=name,
             class_logits=torch.nn.functional.one_hot(predicted, 3).float(),
             path=PathVectors(
                 layout=self.layout, bits=logits > 0, logits=logits, activations=logits.relu()
@@ -98,6 +131,7 @@ class FakePipeline:
             score=float(findings.scores[row]),
             p_value=p_value,
             alpha=budget,
+            level=findings.level,
             verdict=verdict,
             reason="For the test.",
             layers=(LayerWeight(name="second", weight=0.75),),
@@ -135,10 +169,11 @@ def pipeline() -> FakePipeline:
 @pytest.fixture
 def bundle(pipeline: FakePipeline) -> Bundle:
     manifest = SimpleNamespace(
-        schema_version=1,
+        schema_version=2,
         digest="d1" * 32,
         created="2020-08-23T00:00:00+00:00",
         class_names=pipeline.class_names,
+        levels=tuple(pipeline.levels.values()),
         alpha=pipeline.alpha,
         backbone=Backbone.CIFAR_RESNET20,
         calibration_counts=pipeline.calibration_counts,
@@ -168,6 +203,7 @@ async def start(
     async def start(**changes: Any) -> DetectionServer:
         servers.append(await DetectionServer.start(bundle, make_settings(**changes)))
         pipeline.batches.clear()
+        pipeline.levels_of_batches.clear()
         return servers[-1]
 
     yield start

@@ -9,20 +9,32 @@ import sys
 from pathlib import Path
 
 import torch
-from detector.scoring.features import PathFeatures
 
 from detector.bundle import save_bundle
 from detector.conformal import ConformalTable, Promise
+from detector.copies import parse_copy
 from detector.data import CIFAR10_CLASSES
-from detector.decoupling import Backbone
-from detector.pipeline import Pipeline
+from detector.decoupling import Backbone, DecoupledNetwork
+from detector.pipeline import Level, LevelName, Pipeline
 from detector.preprocessing import CIFAR10_PREPROCESSING
-from detector.scoring import Suspicion
-from detector.scoring.statistics import PathStatistics
-from detector.scoring.trees import TreeArrays, TreeEnsemble
+from detector.scoring import (
+    CleanImages,
+    Fusion,
+    LearntFusion,
+    Observation,
+    OneClassFusion,
+    PathScores,
+    PathStatistics,
+    Statistics,
+    Suspicion,
+    TreeArrays,
+    TreeEnsemble,
+    one_class_witnesses,
+)
 from detector.weights import NetworkInfo, build_network
 
 CLASSES = len(CIFAR10_CLASSES)
+COPIES = ("flip", "shift:left", "scale:0.75")
 
 
 def write_real_bundle(folder: Path) -> None:
@@ -33,21 +45,60 @@ def write_real_bundle(folder: Path) -> None:
         preprocessing=CIFAR10_PREPROCESSING,
     )
     network = build_network(info).eval()
-    images = torch.randint(0, 256, (40, 3, 32, 32), dtype=torch.uint8)
-    with torch.inference_mode():
-        path = network(CIFAR10_PREPROCESSING(images)).path
-    features = PathFeatures(network.layout, CLASSES)
-    features.fit(PathStatistics.of(path, torch.arange(40) % CLASSES, CLASSES))
-    predicted = torch.arange(100 * CLASSES) % CLASSES
+    seen = _observe(network)
+    labels = torch.arange(len(seen)) % CLASSES
+    clean = CleanImages(
+        statistics=PathStatistics.of(seen.path, labels, CLASSES), sample=seen, labels=labels
+    )
+    scores = PathScores(network.layout, CLASSES).fit(clean)
     pipeline = Pipeline(
         network=network,
-        suspicion=Suspicion(features, TreeEnsemble.of([_stump()])),
-        conformal=ConformalTable(torch.rand(len(predicted)), predicted, CLASSES, promise=Promise()),
+        levels=[
+            _level(LevelName.STANDARD, scores, seen, COPIES[:1]),
+            _level(LevelName.FAST, scores, seen, ()),
+            _level(LevelName.THOROUGH, scores, seen, COPIES),
+        ],
         preprocessing=CIFAR10_PREPROCESSING,
         class_names=CIFAR10_CLASSES,
         alpha=0.05,
     )
     save_bundle(folder, pipeline, info, provenance={"created": "2020-08-23T00:00:00+00:00"})
+
+
+def _observe(network: DecoupledNetwork) -> Observation:
+    """What the network tells about noise and its copies."""
+    images = torch.randint(0, 256, (40, 3, 32, 32), dtype=torch.uint8)
+    with torch.inference_mode():
+        own, *copies = (
+            network(CIFAR10_PREPROCESSING(each))
+            for each in (images, *(parse_copy(name)(images) for name in COPIES))
+        )
+        return Observation(
+            path=own.path,
+            class_logits=own.class_logits,
+            copies={
+                name: Observation(path=copy.path, class_logits=copy.class_logits)
+                for name, copy in zip(COPIES, copies, strict=True)
+            },
+        )
+
+
+def _level(
+    name: LevelName, scores: PathScores, seen: Observation, copies: tuple[str, ...]
+) -> Level:
+    """A level with calibration scores out of thin air; the one without copies is learnt."""
+    statistics = Statistics(scores, copies)
+    with torch.inference_mode():
+        values = statistics(seen)
+    fusion: Fusion = LearntFusion(values.shape[1], TreeEnsemble.of([_stump()]))
+    if copies:
+        fusion = OneClassFusion(statistics.names, one_class_witnesses(copies)).fit(values)
+    predicted = torch.arange(100 * CLASSES) % CLASSES
+    return Level(
+        name=name,
+        suspicion=Suspicion(statistics, fusion.eval()),
+        conformal=ConformalTable(torch.rand(len(predicted)), predicted, CLASSES, promise=Promise()),
+    )
 
 
 def _stump() -> TreeArrays:

@@ -19,7 +19,8 @@ from service.admission import DeadlineError, DrainingError, QueueFullError
 from service.batcher import Batcher, BatchFailedError, BatchLimits, Row
 from service.clock import MonotonicClock
 
-LIMITS = BatchLimits(sizes=(1, 2, 4), max_delay_s=0.01, max_images=64, max_bytes=1000)
+SIZES = {"one": (1, 2, 4), "other": (1, 2)}
+LIMITS = BatchLimits(sizes=SIZES, max_delay_s=0.01, max_images=64, max_bytes=1000)
 
 
 class FakeClock:
@@ -79,14 +80,16 @@ class HeldExecutor(Executor):
 class Recorder:
     def __init__(self) -> None:
         self.batches: list[int] = []
+        self.keys: list[str] = []
         self.held = 0
         self.reasons: list[str] = []
 
     def pending(self, images: int) -> None:
         self.held = images
 
-    def batch(self, images: int, seconds: float) -> None:
+    def batch(self, key: str, images: int, seconds: float) -> None:
         self.batches.append(images)
+        self.keys.append(key)
 
     def waited(self, seconds: float) -> None:
         assert seconds >= 0
@@ -117,6 +120,7 @@ class Bench:
         self.clock = FakeClock()
         self.observer = Recorder()
         self.seen: list[Tensor] = []
+        self.keys: list[str] = []
         self.executor = executor or InlineExecutor()
         self.batcher = Batcher(
             self.analyse,
@@ -127,14 +131,18 @@ class Bench:
         )
         self.batcher.start()
 
-    def analyse(self, images: Tensor) -> Tensor:
+    def analyse(self, images: Tensor, key: str) -> Tensor:
         self.seen.append(images)
+        self.keys.append(key)
         return fail_on_13(images)
 
-    def call(self, *values: int, deadline: float = math.inf) -> asyncio.Task[list[Row[Tensor]]]:
+    def call(
+        self, *values: int, key: str = "one", deadline: float = math.inf
+    ) -> asyncio.Task[list[Row[Tensor]]]:
         async def call() -> list[Row[Tensor]]:
-            with self.batcher.admit(images=len(values), size_bytes=1, deadline=deadline):
-                return await self.batcher.submit([image(v) for v in values], deadline=deadline)
+            with self.batcher.admit(key, images=len(values), size_bytes=1, deadline=deadline):
+                images = [image(v) for v in values]
+                return await self.batcher.submit(images, key, deadline=deadline)
 
         return asyncio.get_running_loop().create_task(call())
 
@@ -155,6 +163,7 @@ calls = st.lists(
         st.integers(1, 6),  # images
         st.sampled_from([0.0, 0.004, 0.02]),  # time until the next call
         st.sampled_from(["answer", "cancel", "deadline", "fail"]),
+        st.sampled_from(["one", "other"]),
     ),
     max_size=12,
 )
@@ -163,18 +172,20 @@ calls = st.lists(
 @settings(max_examples=60, deadline=None)
 @given(calls=calls)
 def test_every_call_gets_its_own_rows_whatever_happens_to_its_batch_mates(
-    calls: list[tuple[int, float, str]],
+    calls: list[tuple[int, float, str, str]],
 ) -> None:
     async def test() -> None:
         bench = Bench()
         tasks = []
         number = 100
-        for count, pause, fate in calls:
+        owners = {13: {"one", "other"}}
+        for count, pause, fate, key in calls:
             wanted = list(range(number, number + count))
             number += count
+            owners |= {value: {key} for value in wanted}
             sent = [13] * count if fate == "fail" else wanted
             deadline = bench.clock.now() + 0.001 if fate == "deadline" else math.inf
-            task = bench.call(*sent, deadline=deadline)
+            task = bench.call(*sent, key=key, deadline=deadline)
             await settle()
             if fate == "cancel":
                 task.cancel()
@@ -192,7 +203,9 @@ def test_every_call_gets_its_own_rows_whatever_happens_to_its_batch_mates(
             elif (error := task.exception()) is not None:
                 assert isinstance(error, DeadlineError | BatchFailedError)
                 assert fate != "answer" or failing
-        assert all(len(batch) in LIMITS.sizes for batch in bench.seen)
+        for key, batch in zip(bench.keys, bench.seen, strict=True):
+            assert len(batch) in SIZES[key]
+            assert all(key in owners[int(value)] for value in batch)
         assert bench.observer.held == 0
         await bench.close()
 
@@ -210,6 +223,115 @@ def test_a_full_batch_runs_at_once_and_the_rest_after_the_delay() -> None:
         await bench.clock.advance(0.002)
         assert bench.observer.batches == [4, 1]
         assert values(task.result()) == [1, 2, 3, 4, 5]
+        await bench.close()
+
+    run(test)
+
+
+def test_a_batch_takes_the_key_of_the_oldest_image_and_images_of_that_key_only() -> None:
+    async def test() -> None:
+        held = HeldExecutor()
+        bench = Bench(executor=held)
+        first = bench.call(1)
+        await settle()
+        later = [(2, "other"), (3, "one"), (4, "other"), (5, "other"), (6, "one")]
+        calls = []
+        for value, key in later:
+            calls.append(bench.call(value, key=key))
+            await bench.clock.advance(0.001)
+        while not all(call.done() for call in (first, *calls)):
+            held.release()
+            await bench.clock.advance(0.02)
+        assert [batch.flatten().tolist() for batch in bench.seen] == [[1], [2, 4], [3, 6], [5]]
+        assert bench.keys == bench.observer.keys == ["one", "other", "one", "other"]
+        assert [values(call.result()) for call in calls] == [[value] for value, _ in later]
+        await bench.close()
+
+    run(test)
+
+
+def test_an_image_that_nobody_waits_for_gives_its_key_no_turn() -> None:
+    async def test() -> None:
+        held = HeldExecutor()
+        bench = Bench(executor=held)
+        bench.call(1)
+        await settle()
+        gone = bench.call(2, key="other")
+        await bench.clock.advance(0.001)
+        bench.call(3)
+        await bench.clock.advance(0.001)
+        last = bench.call(4, key="other")
+        await settle()
+        gone.cancel()
+        while not last.done():
+            held.release()
+            await bench.clock.advance(0.02)
+        assert [batch.flatten().tolist() for batch in bench.seen] == [[1], [3], [4]]
+        assert bench.observer.reasons == ["cancelled"]
+        await bench.close()
+
+    run(test)
+
+
+def test_a_batch_does_not_wait_for_more_while_images_of_another_key_wait() -> None:
+    async def test() -> None:
+        held = HeldExecutor()
+        bench = Bench(executor=held)
+        bench.call(1, 2, 3, 4)
+        await settle()
+        bench.call(5)
+        await settle()
+        bench.call(6, key="other")
+        await settle()
+        held.release()
+        await settle()
+        held.release()  # without a moment's wait for the four that may come back
+        await settle()
+        assert [batch.flatten().tolist() for batch in bench.seen[:2]] == [[1, 2, 3, 4], [5]]
+        await bench.clock.advance(0.02)
+        held.release()
+        await settle()
+        await bench.close()
+
+    run(test)
+
+
+def test_the_expected_wait_counts_the_batches_of_each_key_at_that_keys_price() -> None:
+    async def test() -> None:
+        held = HeldExecutor()
+        bench = Bench(executor=held)
+        for key, seconds in (("one", 1.0), ("other", 10.0)):
+            call = bench.call(1, key=key)
+            await bench.clock.advance(seconds)
+            held.release()
+            await call
+        assert bench.batcher.expected_wait_s() == 0
+        with (
+            bench.batcher.admit("one", images=5, size_bytes=1),
+            bench.batcher.admit("other", images=5, size_bytes=1),
+        ):
+            assert bench.batcher.expected_wait_s() == pytest.approx(2 * 1 + 3 * 10)
+        await bench.close()
+
+    run(test)
+
+
+def test_warming_up_meets_each_size_of_the_first_key_and_the_ends_of_the_others() -> None:
+    async def test() -> None:
+        sizes = {"one": (1, 2, 4), "other": (2, 3, 4), "third": (2,)}
+        bench = Bench(BatchLimits(sizes=sizes, max_delay_s=0, max_images=9, max_bytes=9))
+        analyse = bench.batcher._analyse
+
+        def slow(images: Tensor, key: str) -> Tensor:
+            bench.clock.time += len(images) * {"one": 0.5, "other": 2.0, "third": 8.0}[key]
+            return analyse(images, key)
+
+        bench.batcher._analyse = slow
+        prices = await bench.batcher.warm_up(image(7))
+        seen = [(key, len(batch)) for key, batch in zip(bench.keys, bench.seen, strict=True)]
+        cold = [("one", 1), ("one", 2), ("one", 4), ("other", 2), ("other", 4), ("third", 2)]
+        assert seen == [*cold, ("one", 4), ("other", 4), ("third", 2)]
+        assert prices == {"one": 0.5, "other": 2.0, "third": 8.0}
         await bench.close()
 
     run(test)
@@ -251,7 +373,9 @@ def test_callers_that_were_answered_together_get_the_time_to_come_back_together(
 def test_a_batch_waits_as_long_as_callers_are_heard_of_but_no_longer_than_a_batch_takes() -> None:
     async def test() -> None:
         held = HeldExecutor()
-        bench = Bench(BatchLimits(sizes=(8,), max_delay_s=1, max_images=99, max_bytes=99), held)
+        bench = Bench(
+            BatchLimits(sizes={"one": (8,)}, max_delay_s=1, max_images=99, max_bytes=99), held
+        )
         bench.call(*range(8))
         await settle()
         first = bench.call(8)
@@ -273,7 +397,9 @@ def test_a_batch_waits_as_long_as_callers_are_heard_of_but_no_longer_than_a_batc
 def test_a_deadline_is_not_spent_on_waiting_for_others() -> None:
     async def test() -> None:
         held = HeldExecutor()
-        bench = Bench(BatchLimits(sizes=(8,), max_delay_s=9, max_images=99, max_bytes=99), held)
+        bench = Bench(
+            BatchLimits(sizes={"one": (8,)}, max_delay_s=9, max_images=99, max_bytes=99), held
+        )
         bench.call(*range(8))
         await settle()
         waiting = bench.call(8, deadline=7.0)
@@ -290,7 +416,9 @@ def test_a_deadline_is_not_spent_on_waiting_for_others() -> None:
 def test_silence_while_the_event_loop_was_busy_does_not_count() -> None:
     async def test() -> None:
         held = HeldExecutor()
-        bench = Bench(BatchLimits(sizes=(4,), max_delay_s=1, max_images=99, max_bytes=99), held)
+        bench = Bench(
+            BatchLimits(sizes={"one": (4,)}, max_delay_s=1, max_images=99, max_bytes=99), held
+        )
         bench.call(1, 2, 3, 4)
         await settle()
         first = bench.call(5)
@@ -313,17 +441,17 @@ async def test_a_short_delay_is_short_on_the_machines_clock(delay_s: float) -> N
     recorder, waited = Recorder(), []
     recorder.waited = waited.append  # type: ignore[method-assign]
 
-    def slow(images: Tensor) -> Tensor:
+    def slow(images: Tensor, _key: str) -> Tensor:
         time.sleep(0.5)
         return images
 
-    limits = BatchLimits(sizes=(1, 4), max_delay_s=delay_s, max_images=9, max_bytes=9)
+    limits = BatchLimits(sizes={"one": (1, 4)}, max_delay_s=delay_s, max_images=9, max_bytes=9)
     batcher: Batcher[Tensor] = Batcher(slow, limits=limits, observer=recorder)
     batcher.start()
 
     async def call() -> None:
-        with batcher.admit(images=1, size_bytes=1):
-            await batcher.submit([image(1)])
+        with batcher.admit("one", images=1, size_bytes=1):
+            await batcher.submit([image(1)], "one")
 
     await asyncio.gather(call(), call())
     await call()  # the other one is known and does not come back
@@ -440,14 +568,14 @@ def test_what_does_not_fit_in_the_queue_is_refused_with_a_time_to_retry(
 ) -> None:
     async def test() -> None:
         bench = Bench()
-        with bench.batcher.admit(images=4, size_bytes=20):
+        with bench.batcher.admit("one", images=4, size_bytes=20):
             with (
                 pytest.raises(QueueFullError, match=named) as caught,
-                bench.batcher.admit(images=images, size_bytes=size_bytes),
+                bench.batcher.admit("one", images=images, size_bytes=size_bytes),
             ):
                 pass
             assert caught.value.retry_after_s > 0
-        with bench.batcher.admit(images=images, size_bytes=size_bytes):
+        with bench.batcher.admit("other", images=images, size_bytes=size_bytes):
             assert bench.observer.held == images
         assert bench.observer.held == 0
         await bench.close()

@@ -25,7 +25,7 @@ from detector.jobs.train import TrainingOptions, TrainingResult
 from detector.path_table import SplitName
 from detector.scoring.classifiers import ClassifierName
 from service import cli
-from service.results import Detection, DetectReply, LayerWeight, Verdict
+from service.results import Detection, DetectReply, LayerWeight, Level, Verdict
 
 COMMANDS = ("serve", "check", "demo", "cifar10", "train", "extract", "calibrate")
 
@@ -80,6 +80,7 @@ def test_no_word_of_a_help_is_lost_as_markup(
 @pytest.mark.parametrize(
     ("command", "choices"),
     [
+        ("check", Level),
         ("train", Preset),
         ("train", Backbone),
         ("extract", SplitName),
@@ -124,6 +125,7 @@ def test_the_options_that_harden_a_training_make_its_recipe(
         (["check"], "IMAGE"),
         (["check", "--colour", "x.png"], "--colour"),
         (["check", "x.png", "--alpha", "much"], "--alpha"),
+        (["check", "x.png", "--level", "deep"], "deep"),
         (["check", "x.png", "--server", "127.0.0.1:1"], "x.png"),
         (["check", "x.png", "--server", "127.0.0.1:1", "--bundle", "b"], "--bundle"),
         (["check", "x.png", "--bundle", "no/such/bundle"], "no/such/bundle"),
@@ -216,6 +218,7 @@ def test_check_in_this_process_prints_a_table(
     assert "on path" in shown
     assert "off path" in shown
     assert "Farthest: second 75%" in shown
+    assert "Level standard: 2 passes" in shown
 
 
 @pytest.mark.usefixtures("local_bundle")
@@ -229,13 +232,30 @@ def test_check_prints_json_for_programs(
     assert (row["image"], row["label"], row["verdict"]) == (str(file), "cat", "off path")
     assert row["alpha"] == 0.04
     assert len(row["path"][1]["open_gates"]) == 9
+    assert (row["level"], row["passes"]) == ("standard", 2)
+
+
+@pytest.mark.usefixtures("local_bundle")
+def test_check_looks_at_the_level_that_is_asked_for(
+    tmp_path: Path, images: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "image.png"
+    file.write_bytes(images.png(0, 40))
+    assert cli.run(["check", str(file), "--json", "--level", "thorough"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["level"], row["passes"], row["score"]) == ("thorough", 4, 41.0)
 
 
 @pytest.mark.usefixtures("local_bundle")
 @pytest.mark.parametrize(
     ("data", "options", "named"),
-    [(b"", [], "no bytes"), (b"text", [], "unknown format"), (None, ["--alpha", "1.5"], "alpha")],
-    ids=["empty", "text", "alpha"],
+    [
+        (b"", [], "no bytes"),
+        (b"text", [], "unknown format"),
+        (None, ["--alpha", "1.5"], "alpha"),
+        (None, ["--level", "fast"], "fast"),
+    ],
+    ids=["empty", "text", "alpha", "level"],
 )
 def test_check_refuses_what_it_cannot_use(
     tmp_path: Path,
@@ -262,6 +282,8 @@ def test_check_asks_a_server_in_calls_of_bounded_size(
         score=1.0,
         p_value=0.5,
         alpha=0.05,
+        level=Level.STANDARD,
+        passes=2,
         verdict=Verdict.ON_PATH,
         reason="Because.",
         layers=(LayerWeight(name="first", weight=1.0),),

@@ -14,6 +14,7 @@ from detector.errors import ImageError, OffpathError
 from service.client import AsyncClient, Client
 from service.results import (
     InvalidRequestError,
+    Level,
     MessageTooLargeError,
     RequestTimeoutError,
     ServerBusyError,
@@ -47,7 +48,16 @@ async def test_a_blocking_client_sends_bytes_files_and_pixels(
             assert second.open_gates == tuple(value > 0 for value in second.logits)
             assert len(second.activations) == 9
             assert reply.detections[0].layers[0].name == "second"
-            assert client.bundle().classes[2].calibration_images == 50
+            assert {(d.level, d.passes) for d in reply.detections} == {(Level.STANDARD, 2)}
+            bundle = client.bundle()
+            assert bundle.classes[2].calibration_images == 50
+            assert bundle.default_level is Level.STANDARD
+            assert [(each.level, each.passes) for each in bundle.levels] == [
+                (Level.STANDARD, 2),
+                (Level.THOROUGH, 4),
+            ]
+            assert bundle.levels[0].copies == ("flip",)
+            assert bundle.levels[1].milliseconds_per_image > 0
 
     await asyncio.to_thread(work)
 
@@ -57,6 +67,8 @@ async def test_an_asynchronous_client_gives_the_same(server: DetectionServer, im
         reply = await client.detect([images.pixels(1, 4)], alpha=0.03)
         assert (reply.detections[0].label, reply.detections[0].alpha) == ("dog", 0.03)
         assert reply.detections[0].path == ()
+        dearer = await client.detect([images.pixels(1, 4)], level=Level.THOROUGH)
+        assert (dearer.detections[0].level, dearer.detections[0].score) == (Level.THOROUGH, 5.0)
         assert (await client.bundle()).digest == reply.bundle_digest
 
 
@@ -68,6 +80,9 @@ async def test_a_request_at_fault_lists_its_fields(server: DetectionServer, imag
         assert caught.value.request_id
         with pytest.raises(InvalidRequestError, match="alpha"):
             await client.detect([images.png()], alpha=2.0)
+        with pytest.raises(InvalidRequestError) as caught:
+            await client.detect([images.png()], level=Level.FAST)
+        assert [v.field for v in caught.value.violations] == ["level"]
 
 
 async def test_a_server_failure_gives_the_request_id(server: DetectionServer, images: Any) -> None:

@@ -22,7 +22,8 @@ def test_the_demo_sends_clean_and_attacked_images_and_stops_the_server(
         assert kind in shown
     assert max(map(len, shown.splitlines())) <= 80
     assert "Share flagged" in shown
-    assert "offpath_images_total 40.0" in shown
+    assert "Level standard: 2 passes" in shown
+    assert 'offpath_images_total{level="standard"} 40.0' in shown
     assert "The server has stopped" in shown
 
 

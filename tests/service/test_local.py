@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from detector.errors import BudgetError, ImageError
+from detector.errors import BudgetError, ImageError, InvalidInputError
 from service.client import Client
 from service.local import LocalDetector
 from service.remote import RemoteDetector
+from service.results import Level
 from service.server import DetectionServer
 
 
@@ -32,7 +33,11 @@ async def test_local_and_remote_answers_are_the_same(
         with Client(server.address) as client:
             return RemoteDetector(client).detect(files, **wanted)
 
-    for wanted in ({}, {"alpha": 0.03, "include_path": True, "include_layers": True}):
+    for wanted in (
+        {},
+        {"alpha": 0.03, "include_path": True, "include_layers": True},
+        {"level": Level.THOROUGH},
+    ):
         local = LocalDetector(bundle).detect(files, **wanted)
         assert local == await asyncio.to_thread(remote, **wanted)
         assert len(local) == len(files)
@@ -58,6 +63,11 @@ async def test_a_bad_file_is_named_locally_and_remotely(
 def test_a_budget_that_cannot_be_kept_is_refused(bundle: Any, files: list[Path]) -> None:
     with pytest.raises(BudgetError):
         LocalDetector(bundle).detect(files, alpha=0.5)
+
+
+def test_a_level_without_calibration_is_refused(bundle: Any, files: list[Path]) -> None:
+    with pytest.raises(InvalidInputError, match="fast"):
+        LocalDetector(bundle).detect(files, level=Level.FAST)
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,7 @@ async def test_each_image_gets_its_detection_in_the_order_of_the_request(
     assert second.alpha == 0.05
     assert second.p_value == pytest.approx(1 / 200)
     assert reply.bundle_digest == "d1" * 32
+    assert (second.level, second.passes) == (pb.LEVEL_STANDARD, 2)
     assert not second.HasField("path")
     assert not second.layers
 
@@ -98,6 +99,66 @@ async def test_the_budget_of_a_call_decides_its_verdicts(stub: Any, images: Any)
     reply = await stub.Detect(request)
     assert [d.alpha for d in reply.detections] == [0.02, 0.02]
     assert [d.verdict for d in reply.detections] == [pb.VERDICT_ON_PATH, pb.VERDICT_ABSTAIN]
+
+
+async def test_the_level_of_a_call_answers_it(stub: Any, images: Any, pipeline: Any) -> None:
+    sent = [pb.Image(encoded=images.png(0, 40))]
+    reply = await stub.Detect(pb.DetectRequest(images=sent, level=pb.LEVEL_THOROUGH))
+    (found,) = reply.detections
+    assert (found.level, found.passes, found.score) == (pb.LEVEL_THOROUGH, 4, 41.0)
+    assert pipeline.levels_of_batches == ["thorough"]
+
+
+async def test_callers_of_several_levels_never_share_a_batch_and_all_are_answered(
+    stub: Any, images: Any, pipeline: Any
+) -> None:
+    pipeline.open.clear()
+    levels = [
+        (pb.LEVEL_UNSPECIFIED, pb.LEVEL_STANDARD, pb.LEVEL_THOROUGH)[i % 3] for i in range(30)
+    ]
+    calls = [
+        asyncio.ensure_future(
+            stub.Detect(
+                pb.DetectRequest(images=[pb.Image(encoded=images.png(0, score))], level=level)
+            )
+        )
+        for score, level in enumerate(levels)
+    ]
+    await asyncio.sleep(0.1)
+    pipeline.open.set()
+    for score, (level, reply) in enumerate(zip(levels, await asyncio.gather(*calls), strict=True)):
+        (found,) = reply.detections
+        assert found.level == (level or pb.LEVEL_STANDARD)
+        assert found.score == score + (level == pb.LEVEL_THOROUGH)
+    assert set(pipeline.levels_of_batches) == {"standard", "thorough"}
+    assert len(pipeline.batches) < len(calls)
+
+
+@pytest.mark.parametrize(
+    ("level", "said"), [(pb.LEVEL_FAST, "not calibrated"), (7, "LEVEL_THOROUGH")]
+)
+async def test_a_level_that_is_unknown_or_not_calibrated_is_an_invalid_argument(
+    stub: Any, images: Any, level: int, said: str
+) -> None:
+    request = pb.DetectRequest(images=[pb.Image(encoded=images.png())], level=level)
+    error = await failure(stub.Detect(request))
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    ((field, description),) = violations(error).items()
+    assert field == "level"
+    assert said in description
+
+
+async def test_a_batch_is_bounded_in_passes(
+    start: Callable[..., Any], pipeline: Any, images: Any
+) -> None:
+    server = await start(batch_sizes=(1, 2, 4, 8), max_batch_passes=8)
+    sent = [pb.Image(encoded=images.png())] * 16
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        stub = pb_grpc.DetectionServiceStub(channel)
+        for level, most in ((pb.LEVEL_STANDARD, 4), (pb.LEVEL_THOROUGH, 2)):
+            pipeline.batches.clear()
+            await stub.Detect(pb.DetectRequest(images=sent, level=level))
+            assert max(pipeline.batches) == most
 
 
 async def test_path_and_layers_come_when_asked_for(stub: Any, images: Any) -> None:
@@ -125,6 +186,16 @@ async def test_the_bundle_is_described(stub: Any) -> None:
     assert (reply.alpha, reply.smallest_alpha, reply.confidence) == (0.05, 0.01, 0.95)
     assert (reply.input_height, reply.input_width, reply.guarantee) == (8, 8, "pac")
     assert [(layer.name, layer.gates) for layer in reply.layers] == [("first", 3), ("second", 9)]
+
+
+async def test_the_levels_are_described_with_their_price(stub: Any) -> None:
+    reply = await stub.GetBundle(pb.GetBundleRequest())
+    standard, thorough = reply.levels
+    assert reply.default_level == standard.level == pb.LEVEL_STANDARD
+    assert (standard.passes, list(standard.copies)) == (2, ["flip"])
+    assert (thorough.level, thorough.passes) == (pb.LEVEL_THOROUGH, 4)
+    assert [level.fusion for level in reply.levels] == ["one-class", "learnt"]
+    assert all(level.milliseconds_per_image > 0 for level in reply.levels)
 
 
 RGB = Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8))
@@ -336,18 +407,19 @@ async def test_metrics_count_calls_images_verdicts_and_rejections(
     for line in (
         'offpath_requests_total{code="OK",method="Detect"} 1.0',
         'offpath_requests_total{code="INVALID_ARGUMENT",method="Detect"} 1.0',
-        "offpath_images_total 3.0",
+        'offpath_images_total{level="standard"} 3.0',
         'offpath_verdicts_total{verdict="on_path"} 2.0',
         'offpath_verdicts_total{verdict="off_path"} 1.0',
         'offpath_rejections_total{reason="INVALID_INPUT"} 1.0',
         "offpath_queue_images 0.0",
         "offpath_batch_images_sum 3.0",
-        "offpath_score_count 3.0",
+        'offpath_score_count{level="standard"} 3.0',
         "offpath_p_value_count 3.0",
         "offpath_decode_seconds_count 1.0",
         "offpath_queue_seconds_count 3.0",
     ):
         assert line in text.splitlines()
+    assert 'offpath_analysis_seconds_sum{level="standard"}' in text
     assert 'offpath_bundle_info{backbone="' in text
 
 

@@ -28,6 +28,7 @@ def test_the_environment_is_read_and_what_is_given_comes_first(
         {"port": "many"},
         {"batch_sizes": ()},
         {"batch_sizes": (4, 2)},
+        {"max_batch_passes": 0},
         {"max_queue_images": 10, "max_images_per_request": 11},
         {"max_queue_bytes": 10},
         {"drain_timeout_s": float("nan")},
@@ -37,6 +38,14 @@ def test_the_environment_is_read_and_what_is_given_comes_first(
 def test_a_setting_that_cannot_be_is_one_clear_error(changes: dict[str, object]) -> None:
     with pytest.raises(SettingsError, match="Found"):
         load_settings(**changes)
+
+
+@pytest.mark.parametrize(
+    ("passes", "sizes"), [(1, (1, 4, 8)), (2, (1, 4, 8)), (3, (1, 4)), (5, (1,)), (99, (1,))]
+)
+def test_the_dearer_an_image_the_fewer_share_a_batch(passes: int, sizes: tuple[int, ...]) -> None:
+    settings = Settings(batch_sizes=(1, 4, 8), max_batch_passes=16)
+    assert settings.batch_sizes_of(passes) == sizes
 
 
 def test_a_list_in_the_environment_is_json(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
-from service.results import Detection, LayerWeight, Verdict
-from service.tables import ShownImage, detections_json, detections_table, reason_lines
+from service.results import Detection, LayerWeight, Level, Verdict
+from service.tables import (
+    ShownImage,
+    detections_json,
+    detections_table,
+    level_line,
+    reason_lines,
+)
 
 
 def shown(name: str, *, kind: str = "", score: float = 0.93) -> ShownImage:
@@ -23,6 +30,8 @@ def shown(name: str, *, kind: str = "", score: float = 0.93) -> ShownImage:
             score=score,
             p_value=0.01 if math.isfinite(score) else score,
             alpha=0.05,
+            level=Level.STANDARD,
+            passes=2,
             verdict=Verdict.OFF_PATH,
             reason="It is strange.",
             layers=(LayerWeight(name="layer1", weight=0.5),),
@@ -48,8 +57,15 @@ def test_the_reason_and_the_layers_stand_below_by_name() -> None:
     assert line.plain == "a.png: It is strange. Farthest: layer1 50%."
 
 
+@pytest.mark.parametrize(("passes", "told"), [(1, "1 pass of"), (9, "9 passes of")])
+def test_the_level_and_its_price_are_one_line(passes: int, told: str) -> None:
+    detection = replace(shown("a.png").detection, level=Level.FAST, passes=passes)
+    assert level_line(detection).plain == f"Level fast: {told} the network for each image."
+
+
 @pytest.mark.parametrize("score", [0.93, float("nan")])
 def test_json_has_numbers_or_null(score: float) -> None:
     (row,) = json.loads(detections_json([shown("a.png", score=score)]))
     assert row["score"] == (score if math.isfinite(score) else None)
     assert (row["image"], row["verdict"]) == ("a.png", "off path")
+    assert (row["level"], row["passes"]) == ("standard", 2)

@@ -7,28 +7,41 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class Level(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    LEVEL_UNSPECIFIED: _ClassVar[Level]
+    LEVEL_FAST: _ClassVar[Level]
+    LEVEL_STANDARD: _ClassVar[Level]
+    LEVEL_THOROUGH: _ClassVar[Level]
+
 class Verdict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     VERDICT_UNSPECIFIED: _ClassVar[Verdict]
     VERDICT_ON_PATH: _ClassVar[Verdict]
     VERDICT_OFF_PATH: _ClassVar[Verdict]
     VERDICT_ABSTAIN: _ClassVar[Verdict]
+LEVEL_UNSPECIFIED: Level
+LEVEL_FAST: Level
+LEVEL_STANDARD: Level
+LEVEL_THOROUGH: Level
 VERDICT_UNSPECIFIED: Verdict
 VERDICT_ON_PATH: Verdict
 VERDICT_OFF_PATH: Verdict
 VERDICT_ABSTAIN: Verdict
 
 class DetectRequest(_message.Message):
-    __slots__ = ("images", "alpha", "include_path", "include_layers")
+    __slots__ = ("images", "alpha", "include_path", "include_layers", "level")
     IMAGES_FIELD_NUMBER: _ClassVar[int]
     ALPHA_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_PATH_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_LAYERS_FIELD_NUMBER: _ClassVar[int]
+    LEVEL_FIELD_NUMBER: _ClassVar[int]
     images: _containers.RepeatedCompositeFieldContainer[Image]
     alpha: float
     include_path: bool
     include_layers: bool
-    def __init__(self, images: _Optional[_Iterable[_Union[Image, _Mapping]]] = ..., alpha: _Optional[float] = ..., include_path: _Optional[bool] = ..., include_layers: _Optional[bool] = ...) -> None: ...
+    level: Level
+    def __init__(self, images: _Optional[_Iterable[_Union[Image, _Mapping]]] = ..., alpha: _Optional[float] = ..., include_path: _Optional[bool] = ..., include_layers: _Optional[bool] = ..., level: _Optional[_Union[Level, str]] = ...) -> None: ...
 
 class Image(_message.Message):
     __slots__ = ("encoded", "raw")
@@ -61,7 +74,7 @@ class DetectResponse(_message.Message):
     def __init__(self, detections: _Optional[_Iterable[_Union[Detection, _Mapping]]] = ..., request_id: _Optional[str] = ..., bundle_digest: _Optional[str] = ...) -> None: ...
 
 class Detection(_message.Message):
-    __slots__ = ("predicted_class", "label", "probability", "score", "p_value", "alpha", "verdict", "reason", "path", "layers")
+    __slots__ = ("predicted_class", "label", "probability", "score", "p_value", "alpha", "verdict", "reason", "path", "layers", "level", "passes")
     PREDICTED_CLASS_FIELD_NUMBER: _ClassVar[int]
     LABEL_FIELD_NUMBER: _ClassVar[int]
     PROBABILITY_FIELD_NUMBER: _ClassVar[int]
@@ -72,6 +85,8 @@ class Detection(_message.Message):
     REASON_FIELD_NUMBER: _ClassVar[int]
     PATH_FIELD_NUMBER: _ClassVar[int]
     LAYERS_FIELD_NUMBER: _ClassVar[int]
+    LEVEL_FIELD_NUMBER: _ClassVar[int]
+    PASSES_FIELD_NUMBER: _ClassVar[int]
     predicted_class: int
     label: str
     probability: float
@@ -82,7 +97,9 @@ class Detection(_message.Message):
     reason: str
     path: Path
     layers: _containers.RepeatedCompositeFieldContainer[LayerWeight]
-    def __init__(self, predicted_class: _Optional[int] = ..., label: _Optional[str] = ..., probability: _Optional[float] = ..., score: _Optional[float] = ..., p_value: _Optional[float] = ..., alpha: _Optional[float] = ..., verdict: _Optional[_Union[Verdict, str]] = ..., reason: _Optional[str] = ..., path: _Optional[_Union[Path, _Mapping]] = ..., layers: _Optional[_Iterable[_Union[LayerWeight, _Mapping]]] = ...) -> None: ...
+    level: Level
+    passes: int
+    def __init__(self, predicted_class: _Optional[int] = ..., label: _Optional[str] = ..., probability: _Optional[float] = ..., score: _Optional[float] = ..., p_value: _Optional[float] = ..., alpha: _Optional[float] = ..., verdict: _Optional[_Union[Verdict, str]] = ..., reason: _Optional[str] = ..., path: _Optional[_Union[Path, _Mapping]] = ..., layers: _Optional[_Iterable[_Union[LayerWeight, _Mapping]]] = ..., level: _Optional[_Union[Level, str]] = ..., passes: _Optional[int] = ...) -> None: ...
 
 class Path(_message.Message):
     __slots__ = ("layers",)
@@ -117,7 +134,7 @@ class GetBundleRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetBundleResponse(_message.Message):
-    __slots__ = ("digest", "schema_version", "created", "classes", "alpha", "smallest_alpha", "confidence", "guarantee", "backbone", "input_height", "input_width", "layers")
+    __slots__ = ("digest", "schema_version", "created", "classes", "alpha", "smallest_alpha", "confidence", "guarantee", "backbone", "input_height", "input_width", "layers", "levels", "default_level")
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     SCHEMA_VERSION_FIELD_NUMBER: _ClassVar[int]
     CREATED_FIELD_NUMBER: _ClassVar[int]
@@ -130,6 +147,8 @@ class GetBundleResponse(_message.Message):
     INPUT_HEIGHT_FIELD_NUMBER: _ClassVar[int]
     INPUT_WIDTH_FIELD_NUMBER: _ClassVar[int]
     LAYERS_FIELD_NUMBER: _ClassVar[int]
+    LEVELS_FIELD_NUMBER: _ClassVar[int]
+    DEFAULT_LEVEL_FIELD_NUMBER: _ClassVar[int]
     digest: str
     schema_version: int
     created: str
@@ -142,7 +161,9 @@ class GetBundleResponse(_message.Message):
     input_height: int
     input_width: int
     layers: _containers.RepeatedCompositeFieldContainer[GatedLayer]
-    def __init__(self, digest: _Optional[str] = ..., schema_version: _Optional[int] = ..., created: _Optional[str] = ..., classes: _Optional[_Iterable[_Union[CalibratedClass, _Mapping]]] = ..., alpha: _Optional[float] = ..., smallest_alpha: _Optional[float] = ..., confidence: _Optional[float] = ..., guarantee: _Optional[str] = ..., backbone: _Optional[str] = ..., input_height: _Optional[int] = ..., input_width: _Optional[int] = ..., layers: _Optional[_Iterable[_Union[GatedLayer, _Mapping]]] = ...) -> None: ...
+    levels: _containers.RepeatedCompositeFieldContainer[CalibratedLevel]
+    default_level: Level
+    def __init__(self, digest: _Optional[str] = ..., schema_version: _Optional[int] = ..., created: _Optional[str] = ..., classes: _Optional[_Iterable[_Union[CalibratedClass, _Mapping]]] = ..., alpha: _Optional[float] = ..., smallest_alpha: _Optional[float] = ..., confidence: _Optional[float] = ..., guarantee: _Optional[str] = ..., backbone: _Optional[str] = ..., input_height: _Optional[int] = ..., input_width: _Optional[int] = ..., layers: _Optional[_Iterable[_Union[GatedLayer, _Mapping]]] = ..., levels: _Optional[_Iterable[_Union[CalibratedLevel, _Mapping]]] = ..., default_level: _Optional[_Union[Level, str]] = ...) -> None: ...
 
 class CalibratedClass(_message.Message):
     __slots__ = ("name", "calibration_images")
@@ -151,6 +172,20 @@ class CalibratedClass(_message.Message):
     name: str
     calibration_images: int
     def __init__(self, name: _Optional[str] = ..., calibration_images: _Optional[int] = ...) -> None: ...
+
+class CalibratedLevel(_message.Message):
+    __slots__ = ("level", "passes", "copies", "fusion", "milliseconds_per_image")
+    LEVEL_FIELD_NUMBER: _ClassVar[int]
+    PASSES_FIELD_NUMBER: _ClassVar[int]
+    COPIES_FIELD_NUMBER: _ClassVar[int]
+    FUSION_FIELD_NUMBER: _ClassVar[int]
+    MILLISECONDS_PER_IMAGE_FIELD_NUMBER: _ClassVar[int]
+    level: Level
+    passes: int
+    copies: _containers.RepeatedScalarFieldContainer[str]
+    fusion: str
+    milliseconds_per_image: float
+    def __init__(self, level: _Optional[_Union[Level, str]] = ..., passes: _Optional[int] = ..., copies: _Optional[_Iterable[str]] = ..., fusion: _Optional[str] = ..., milliseconds_per_image: _Optional[float] = ...) -> None: ...
 
 class GatedLayer(_message.Message):
     __slots__ = ("name", "gates")
