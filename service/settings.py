@@ -73,8 +73,8 @@ class Settings(BaseSettings):
     messages of the largest size."""
 
     max_images_per_request: Count = 64
-    """Most images in one request; two or a few full batches, so that no caller holds up the others
-    for long."""
+    """Most images in one request; two full batches with one copy of each image, so that no caller
+    holds up the others for long."""
 
     max_message_bytes: Count = 16 * 2**20
     """Largest request and reply, bytes. 16 MiB: 64 raw images of 224 x 224 fit (9.6 MB); gRPC's
