@@ -135,9 +135,7 @@ def resnet20(network_info: NetworkInfo) -> DecoupledNetwork:
 
 
 @pytest.fixture
-def path_scores(
-    resnet20: DecoupledNetwork, make_clean: Callable[..., CleanImages]
-) -> PathScores:
+def path_scores(resnet20: DecoupledNetwork, make_clean: Callable[..., CleanImages]) -> PathScores:
     """Fitted on synthetic paths."""
     return PathScores(resnet20.layout, 3).fit(make_clean(300, resnet20.layout)).eval()
 

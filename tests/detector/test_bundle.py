@@ -23,9 +23,27 @@ from detector.errors import (
     InvalidInputError,
     StorageError,
 )
-from detector.pipeline import Pipeline
+from detector.pipeline import LevelName, Pipeline
 
 FILES = ("manifest.json", "network.safetensors", "detector.safetensors", "golden.safetensors")
+DETECTOR = (
+    "path_scores.scores.bits.weight",
+    "path_scores.scores.gate-logits.whitening1",
+    "path_scores.scores.disagreement.likelihood.bias",
+    "path_scores.scores.neighbours.labels",
+    "predicted",
+    "fast.calibration_scores",
+    "thorough.calibration_scores",
+    "standard.fusion.single.knots",
+    "thorough.fusion.trees.left",
+)
+"""Some of what the detector's file has to hold."""
+STRANGE = (
+    "path_scores.strange",
+    "path_scores.scores.neighbours.strange",
+    "fast.fusion.strange",
+    "thorough.fusion.trees.strange",
+)
 PROVENANCE = {"created": "2020-08-23T00:00:00+00:00", "seed": 3}
 
 
@@ -52,10 +70,11 @@ def accept_files(folder: Path) -> None:
     rewrite_manifest(folder, files=digests)
 
 
-def test_a_bundle_finds_after_loading_what_it_found_before(saved, make_pipeline, images):
-    before = make_pipeline().analyse(images)
+@pytest.mark.parametrize("level", LevelName)
+def test_a_bundle_finds_after_loading_what_it_found_before(saved, make_pipeline, images, level):
+    before = make_pipeline().analyse(images, level)
     pipeline = load_bundle(saved).pipeline
-    after = pipeline.analyse(images)
+    after = pipeline.analyse(images, level)
     for name in ("class_logits", "scores", "p_values", "predicted", "layer_weights"):
         assert torch.equal(getattr(after, name), getattr(before, name)), name
     assert torch.equal(after.path.bits, before.path.bits)
@@ -74,6 +93,14 @@ def test_the_manifest_says_what_the_bundle_is(saved, make_pipeline, network_info
     assert manifest.calibration_counts == pipeline.calibration_counts == (100, 100, 100)
     assert manifest.preprocessing == pipeline.preprocessing == network_info.preprocessing
     assert manifest.layout == pipeline.layout
+    assert [(level.name, level.copies, level.fusion) for level in manifest.levels] == [
+        ("fast", (), "one-class"),
+        ("standard", ("flip",), "one-class"),
+        ("thorough", ("flip", "shift:left", "scale:0.75"), "learnt"),
+    ]
+    assert {name: level.copies for name, level in pipeline.levels.items()} == {
+        level.name: level.copies for level in manifest.levels
+    }
     assert manifest.provenance == {"training": {"seed": 7}, "calibration": PROVENANCE}
 
 
@@ -86,6 +113,24 @@ def test_a_bundle_that_was_loaded_can_be_saved_again(saved, tmp_path, network_in
     first = load_bundle(saved)
     save_bundle(tmp_path / "copy", first.pipeline, network_info, provenance=PROVENANCE)
     assert load_bundle(tmp_path / "copy").manifest == first.manifest
+
+
+@pytest.mark.parametrize("first", LevelName)
+def test_the_first_level_stays_the_one_that_is_meant(tmp_path, make_pipeline, network_info, first):
+    levels = (first, *(name for name in LevelName if name is not first))
+    save_bundle(tmp_path / "b", make_pipeline(levels=levels), network_info, provenance=PROVENANCE)
+    pipeline = load_bundle(tmp_path / "b").pipeline
+    assert pipeline.default_level is first
+    assert tuple(pipeline.levels) == levels
+
+
+def test_a_bundle_may_have_one_level(tmp_path, make_pipeline, network_info, images):
+    pipeline = make_pipeline(levels=(LevelName.FAST,))
+    save_bundle(tmp_path / "b", pipeline, network_info, provenance=PROVENANCE)
+    loaded = load_bundle(tmp_path / "b").pipeline
+    assert torch.equal(loaded.analyse(images).scores, pipeline.analyse(images).scores)
+    with pytest.raises(InvalidInputError, match="one of fast, which"):
+        loaded.analyse(images, "thorough")
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -134,7 +179,7 @@ def test_white_space_in_the_manifest_is_seen(saved):
         load_bundle(saved)
 
 
-@pytest.mark.parametrize("text", ["[]", "null", "{}", '{"schema_version": 1}', "[" * 100_000])
+@pytest.mark.parametrize("text", ["[]", "null", "{}", '{"schema_version": 2}', "[" * 100_000])
 def test_a_manifest_of_another_shape_is_refused(saved, text):
     (saved / "manifest.json").write_text(text)
     with pytest.raises(BundleTamperedError):
@@ -143,8 +188,48 @@ def test_a_manifest_of_another_shape_is_refused(saved, text):
 
 def test_a_newer_schema_asks_for_an_upgrade(saved):
     rewrite_manifest(saved, schema_version=SCHEMA_VERSION + 1, news="unknown")
-    with pytest.raises(BundleSchemaError, match=r"Found 2\. Upgrade offpath"):
+    with pytest.raises(BundleSchemaError, match=r"Found 3\. Upgrade offpath"):
         load_bundle(saved)
+
+
+def test_an_older_schema_asks_for_a_new_calibration(saved):
+    rewrite_manifest(saved, schema_version=1)
+    with pytest.raises(BundleSchemaError, match=r"Found 1\. Calibrate it again"):
+        load_bundle(saved)
+
+
+@pytest.mark.parametrize(
+    "levels",
+    [
+        [{"name": "instant", "copies": [], "fusion": "one-class"}],
+        [{"name": "fast", "copies": [], "fusion": "telepathy"}],
+        [{"name": "fast", "copies": []}],
+        ["fast"],
+    ],
+)
+def test_levels_of_a_later_version_ask_for_an_upgrade(saved, levels):
+    rewrite_manifest(saved, levels=levels)
+    with pytest.raises(BundleSchemaError, match="Upgrade offpath"):
+        load_bundle(saved)
+
+
+@pytest.mark.parametrize(
+    "levels",
+    [
+        [],
+        [{"name": "fast", "copies": [], "fusion": "one-class"}] * 2,
+        [{"name": "fast", "copies": ["telepathy"], "fusion": "one-class"}],
+        [{"name": "fast", "copies": ["flip", "flip"], "fusion": "one-class"}],
+        [{"name": "fast", "copies": ["flip"], "fusion": "one-class"}],
+        [{"name": "standard", "copies": ["flip"], "fusion": "learnt"}],
+    ],
+    ids=["none", "twice", "unknown", "repeated", "more", "other-fusion"],
+)
+def test_levels_that_the_files_do_not_describe_are_refused(saved, levels):
+    rewrite_manifest(saved, levels=levels)
+    with pytest.raises(BundleError) as caught:
+        load_bundle(saved)
+    assert str(saved) in str(caught.value) or "self-test" in str(caught.value)
 
 
 def test_a_backbone_of_a_later_version_asks_for_an_upgrade(saved):
@@ -157,11 +242,14 @@ def test_a_backbone_of_a_later_version_asks_for_an_upgrade(saved):
     ("name", "change"),
     [
         ("network.safetensors", lambda tensors: tensors.popitem()),
-        ("detector.safetensors", lambda tensors: tensors.pop("conformal.scores")),
-        ("detector.safetensors", lambda tensors: tensors.pop("suspicion.trees.left")),
-        ("detector.safetensors", lambda tensors: tensors.pop("suspicion.features.centre")),
-        ("detector.safetensors", lambda t: t.update({"suspicion.trees.depth": torch.ones(1)})),
+        ("network.safetensors", lambda t: t.update({"strange": torch.ones(1)})),
+        *(("detector.safetensors", lambda t, name=name: t.pop(name)) for name in DETECTOR),
+        *(
+            ("detector.safetensors", lambda t, name=name: t.update({name: torch.ones(1)}))
+            for name in (*DETECTOR, *STRANGE)
+        ),
         ("golden.safetensors", lambda tensors: tensors.pop("bits")),
+        ("golden.safetensors", lambda tensors: tensors.pop("standard.scores")),
     ],
 )
 def test_files_that_do_not_fit_the_manifest_are_refused(saved, name, change):
@@ -180,7 +268,9 @@ def test_a_file_that_is_no_safetensors_is_refused(saved):
         load_bundle(saved)
 
 
-@pytest.mark.parametrize("name", ["class_logits", "scores", "bits"])
+@pytest.mark.parametrize(
+    "name", ["class_logits", "bits", "fast.scores", "standard.scores", "thorough.scores"]
+)
 def test_the_self_test_notices_a_machine_that_computes_otherwise(saved, name):
     golden = load_file(saved / "golden.safetensors")
     golden[name] = ~golden[name] if name == "bits" else golden[name] + 0.2
@@ -188,7 +278,8 @@ def test_the_self_test_notices_a_machine_that_computes_otherwise(saved, name):
     accept_files(saved)
     with pytest.raises(BundleError, match="self-test") as caught:
         load_bundle(saved)
-    assert name.replace("_", " ").replace("bits", "gates") in str(caught.value)
+    told = name.replace("_", " ").replace(".", " ").replace("bits", "gates")
+    assert f"Found other {told} on cpu" in str(caught.value)
 
 
 def test_the_self_test_forgives_rounding(saved):

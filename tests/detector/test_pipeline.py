@@ -8,10 +8,21 @@ import math
 import pytest
 import torch
 
+from detector.conformal import ConformalTable, Guarantee, Promise
+from detector.copies import parse_copy
 from detector.errors import BudgetError, InvalidInputError
 from detector.paths import PathLayout
-from detector.pipeline import Pipeline, Verdict
-from detector.scoring import PathFeatures, Suspicion, TreeEnsemble
+from detector.pipeline import Level, LevelName, Pipeline, Verdict
+from detector.scoring import (
+    LearntFusion,
+    PathScores,
+    Statistics,
+    Suspicion,
+    TreeArrays,
+    TreeEnsemble,
+)
+
+LEVELS = {"fast": (), "standard": ("flip",), "thorough": ("flip", "shift:left", "scale:0.75")}
 
 
 @pytest.fixture
@@ -47,19 +58,108 @@ def test_every_image_gets_its_findings(findings, pipeline):
     )
 
 
-def test_findings_do_not_depend_on_the_rest_of_the_batch(findings, pipeline, images):
+@pytest.mark.parametrize("level", LEVELS)
+def test_findings_do_not_depend_on_the_rest_of_the_batch(pipeline, images, level):
+    findings = pipeline.analyse(images, level)
     for row in range(len(images)):
-        alone = pipeline.analyse(images[row : row + 1])
+        alone = pipeline.analyse(images[row : row + 1], level)
         torch.testing.assert_close(alone.class_logits[0], findings.class_logits[row])
         assert torch.equal(alone.path.bits[0], findings.path.bits[row])
-        assert float(alone.p_values[0]) == float(findings.p_values[row])
+        torch.testing.assert_close(alone.scores[0], findings.scores[row], rtol=1e-4, atol=1e-3)
+        assert float(alone.p_values[0]) == pytest.approx(float(findings.p_values[row]), abs=0.011)
 
 
-def test_a_path_extracted_before_is_judged_as_the_image_is(findings, pipeline):
-    again = pipeline.judge(findings.path, findings.class_logits)
+@pytest.mark.parametrize("level", LEVELS)
+def test_what_was_observed_before_is_judged_as_the_image_is(pipeline, images, level):
+    findings = pipeline.analyse(images, level)
+    again = pipeline.judge(pipeline.observe(images, LEVELS[level]), level)
+    assert again.level == findings.level == level
     assert torch.equal(again.scores, findings.scores)
     assert torch.equal(again.p_values, findings.p_values)
     assert torch.equal(again.layer_weights, findings.layer_weights)
+
+
+def test_copies_are_observed_in_one_pass_with_their_images(pipeline, images):
+    passes = []
+    handle = pipeline.network.register_forward_hook(lambda *call: passes.append(len(call[2].path)))
+    seen = pipeline.observe(images, LEVELS["thorough"])
+    handle.remove()
+    assert passes == [4 * len(images)]
+    assert tuple(seen.copies) == LEVELS["thorough"]
+    pairs = [(seen, images)]
+    pairs += [(copy, parse_copy(name)(images)) for name, copy in seen.copies.items()]
+    for part, copied in pairs:
+        alone = pipeline.observe(copied)
+        torch.testing.assert_close(part.class_logits, alone.class_logits)
+        assert torch.equal(part.path.bits, alone.path.bits)
+
+
+def test_each_level_has_scores_and_a_calibration_of_its_own(pipeline, images):
+    found = {level: pipeline.analyse(images, level) for level in LEVELS}
+    assert not torch.equal(found["fast"].scores, found["standard"].scores)
+    assert not torch.equal(found["standard"].scores, found["thorough"].scores)
+    for level, findings in found.items():
+        chosen = pipeline.level(level)
+        assert (chosen.copies, chosen.passes) == (LEVELS[level], 1 + len(LEVELS[level]))
+        expected = chosen.conformal.p_values(findings.scores, findings.predicted)
+        assert torch.equal(findings.p_values, expected)
+        # The path is that of the image alone, however many copies were looked at.
+        assert torch.equal(findings.path.bits, found["fast"].path.bits)
+        expected = found["fast"].layer_weights
+        torch.testing.assert_close(findings.layer_weights, expected, rtol=1e-3, atol=1e-4)
+    furthest = {float(pipeline.level(level).conformal.scores.max()) for level in LEVELS}
+    assert len(furthest) == len(LEVELS)
+
+
+def test_the_verdict_is_by_the_calibration_of_its_level(pipeline, images):
+    for level in LEVELS:
+        findings = pipeline.analyse(images, level)
+        flags = pipeline.level(level).conformal.flags(findings.scores, findings.predicted, 0.05)
+        for row in range(len(images)):
+            detection = pipeline.detect(findings, row)
+            assert detection.level == level
+            assert (detection.verdict is Verdict.OFF_PATH) == bool(flags[row])
+
+
+def test_the_first_level_is_meant_where_none_is_named(make_pipeline, images):
+    for first in LevelName:
+        others = tuple(name for name in LevelName if name is not first)
+        pipeline = make_pipeline(levels=(first, *others))
+        assert pipeline.default_level is pipeline.level().name is first
+        assert pipeline.analyse(images).level is first
+        assert torch.equal(pipeline.conformal.scores, pipeline.level(first).conformal.scores)
+
+
+@pytest.mark.parametrize("level", ["", "FAST", "slow"])
+def test_an_unknown_level_is_refused(pipeline, images, findings, level):
+    seen = pipeline.observe(images)
+    for ask in (
+        pipeline.level,
+        lambda level: pipeline.analyse(images, level),
+        lambda level: pipeline.judge(seen, level),
+    ):
+        with pytest.raises(InvalidInputError, match="one of fast, standard, thorough") as caught:
+            ask(level)
+        assert caught.value.field == "level"
+
+
+def test_a_level_that_the_bundle_is_not_calibrated_for_is_refused(make_pipeline, images):
+    pipeline = make_pipeline(levels=(LevelName.FAST, LevelName.STANDARD))
+    with pytest.raises(InvalidInputError, match=r"one of fast, standard, which.*'thorough'"):
+        pipeline.analyse(images, "thorough")
+
+
+def test_copies_that_were_not_observed_are_missed(pipeline, images):
+    with pytest.raises(ValueError, match="Found no flip"):
+        pipeline.judge(pipeline.observe(images), "standard")
+
+
+def test_of_two_logits_that_round_to_one_probability_the_larger_is_predicted(pipeline, images):
+    seen = pipeline.observe(images[:1])
+    logits = torch.tensor([[0.0, 1e-8, -1.0]])
+    assert float(logits.softmax(dim=1)[0].diff()[0]) == 0
+    found = pipeline.judge(dataclasses.replace(seen, class_logits=logits))
+    assert found.predicted.tolist() == [1]
 
 
 def test_a_detection_says_what_was_found(findings, pipeline):
@@ -183,40 +283,79 @@ def test_images_of_another_type_or_shape_are_refused(pipeline, bad):
     assert caught.value.field == "images"
 
 
-def test_parts_of_different_networks_are_refused(pipeline):
-    other = PathFeatures(PathLayout(names=("one",), sizes=(4,)), 3)
-    trees = TreeEnsemble(
+def leaf_on(scores: PathScores) -> Suspicion:
+    """The same score for all."""
+    leaf = TreeArrays(
         feature=torch.tensor([0]),
-        threshold=torch.tensor([torch.inf]),
-        left=torch.tensor([0]),
-        value=torch.zeros(1, dtype=torch.float64),
-        roots=torch.tensor([0]),
-        offset=torch.tensor(0.0, dtype=torch.float64),
+        threshold=torch.tensor([0.0], dtype=torch.float64),
+        left=torch.tensor([-1]),
+        right=torch.tensor([-1]),
+        value=torch.tensor([0.0], dtype=torch.float64),
     )
-    with pytest.raises(ValueError, match="one layout"):
-        Pipeline(
-            network=pipeline.network,
-            suspicion=Suspicion(other, trees),
-            conformal=pipeline.conformal,
-            preprocessing=pipeline.preprocessing,
-            class_names=pipeline.class_names,
-            alpha=0.05,
-        )
+    statistics = Statistics(scores)
+    return Suspicion(statistics, LearntFusion(len(statistics.names), TreeEnsemble.of([leaf])))
+
+
+def again(pipeline: Pipeline, *levels: Level, device: str = "cpu") -> Pipeline:
+    """A pipeline of the same parts with other levels."""
+    return Pipeline(
+        network=pipeline.network,
+        levels=levels,
+        preprocessing=pipeline.preprocessing,
+        class_names=pipeline.class_names,
+        alpha=pipeline.alpha,
+        device=device,
+    )
+
+
+@pytest.mark.parametrize(
+    ("layout", "classes"), [(PathLayout(names=("one",), sizes=(4,)), 3), (None, 4)]
+)
+def test_a_level_of_another_network_is_refused(pipeline, layout, classes):
+    scores = PathScores(layout or pipeline.layout, classes)
+    conformal = ConformalTable(
+        torch.zeros(classes), torch.arange(classes), classes, promise=Promise()
+    )
+    level = Level(name=LevelName.FAST, suspicion=leaf_on(scores), conformal=conformal)
+    with pytest.raises(ValueError, match="one layout and one number of classes"):
+        again(pipeline, level)
+
+
+def test_a_level_of_two_numbers_of_classes_is_refused(pipeline):
+    conformal = ConformalTable(torch.zeros(4), torch.arange(4), 4, promise=Promise())
+    with pytest.raises(ValueError, match="Found 3 in its scores and 4 in its calibration"):
+        dataclasses.replace(pipeline.level("fast"), conformal=conformal)
+
+
+@pytest.mark.parametrize("names", [(), ("fast", "fast")])
+def test_levels_have_to_be_there_and_each_once(pipeline, names):
+    with pytest.raises(ValueError, match="at least one level, each once"):
+        again(pipeline, *(pipeline.level(name) for name in names))
+
+
+@pytest.mark.parametrize("other", ["scores", "images", "promise"])
+def test_levels_have_to_share_path_scores_images_and_promise(pipeline, other):
+    fast, standard = pipeline.level("fast"), pipeline.level("standard")
+    scores, predicted = standard.conformal.scores, standard.conformal.predicted
+    change = {
+        "scores": {"suspicion": leaf_on(PathScores(pipeline.layout, 3))},
+        "images": {"conformal": ConformalTable(scores, predicted.flip(0), 3, promise=Promise())},
+        "promise": {
+            "conformal": ConformalTable(
+                scores, predicted, 3, promise=Promise(guarantee=Guarantee.PLAIN)
+            )
+        },
+    }[other]
+    with pytest.raises(ValueError, match="Found others for standard than for fast"):
+        again(pipeline, fast, dataclasses.replace(standard, **change))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_finds_what_the_cpu_finds(pipeline, images):
-    expected = pipeline.analyse(images)
-    on_gpu = Pipeline(
-        network=pipeline.network,
-        suspicion=pipeline.suspicion,
-        conformal=pipeline.conformal,
-        preprocessing=pipeline.preprocessing,
-        class_names=pipeline.class_names,
-        alpha=pipeline.alpha,
-        device="cuda",
-    )
-    found = on_gpu.analyse(images)
-    assert found.scores.device.type == found.path.bits.device.type == "cpu"
-    torch.testing.assert_close(found.class_logits, expected.class_logits, rtol=1e-3, atol=1e-3)
-    assert torch.equal(found.predicted, expected.predicted)
+    expected = {level: pipeline.analyse(images, level) for level in LEVELS}
+    on_gpu = again(pipeline, *pipeline.levels.values(), device="cuda")
+    for level, cpu in expected.items():
+        found = on_gpu.analyse(images, level)
+        assert found.scores.device.type == found.path.bits.device.type == "cpu"
+        torch.testing.assert_close(found.class_logits, cpu.class_logits, rtol=1e-3, atol=1e-3)
+        assert torch.equal(found.predicted, cpu.predicted)

@@ -3,112 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 import torch
-from torch import Tensor
-from torch.nn import functional
+from safetensors.torch import load_file
 
 from detector.bundle import load_bundle
 from detector.conformal import Guarantee
 from detector.errors import CalibrationError, DataError, InvalidInputError
-from detector.fingerprints import network_digest
-from detector.jobs.calibrate import CalibrateOptions, calibrate, fit_features
-from detector.jobs.cross_validation import cross_validate
-from detector.jobs.fit_rows import FitRows, Kind, read_fit_rows
-from detector.path_table import (
-    CLEAN,
-    SCHEMA_VERSION,
-    Part,
-    PathRows,
-    PathTable,
-    SplitName,
-    TableInfo,
-    batch_from_rows,
-    read_shard_info,
-    shard_digest,
-    write_shard,
-)
-from detector.pipeline import Pipeline
-from detector.scoring.classifiers import ClassifierName, GradientBoosting
+from detector.jobs.calibrate import CalibrateOptions, calibrate
+from detector.path_table import CLEAN, SplitName
+from detector.pipeline import LevelName, Verdict
+from detector.scoring import FusionName, Observation
+from detector.scoring.classifiers import ClassifierName
 from detector.weights import NetworkInfo, save_weights
 
 CLASSES = 3
-PARTS = {
-    (SplitName.TRAIN, CLEAN): 300,
-    (SplitName.FIT, CLEAN): 120,
-    (SplitName.FIT, "noise-sign:8/255"): 120,
-    (SplitName.FIT, "fgsm:8/255"): 120,
-    (SplitName.FIT, "pgd:8/255"): 120,
-    (SplitName.CALIBRATION, CLEAN): 200,
-}
-STRANGENESS = {CLEAN: 0.0, "noise-sign:8/255": 0.1, "fgsm:8/255": 1.0, "pgd:8/255": 2.0}
-
-
-@pytest.fixture
-def make_table(make_paths, resnet20, network_info) -> Callable[..., Path]:
-    """A table of synthetic paths; attacked ones are stranger."""
-
-    def rows_of(index: int, attack: str, count: int, predictions: Tensor) -> PathRows:
-        attacked = not (attack == CLEAN or attack.startswith("noise"))
-        labels = (predictions + attacked) % CLASSES
-        generator = torch.Generator().manual_seed(100 + index)
-        noise = torch.randn(count, CLASSES, generator=generator)
-        return PathRows(
-            image_ids=torch.arange(count),
-            path=make_paths(
-                predictions, resnet20.layout, seed=index, strangeness=STRANGENESS.get(attack, 1.0)
-            ),
-            class_logits=noise.clamp(-1, 1) + 5 * functional.one_hot(predictions, CLASSES),
-            labels=labels,
-            original_predictions=labels,
-            predictions=predictions,
-            success=torch.full((count,), attacked) & (torch.arange(count) % 10 > 0),
-            ways=("",) * count,
-        )
-
-    def make(
-        folder: Path,
-        *,
-        leave_out: tuple = (),
-        calibration: Tensor | None = None,
-        more: dict | None = None,
-    ) -> Path:
-        counts = {part: n for part, n in PARTS.items() if part not in leave_out} | (more or {})
-        if calibration is not None:
-            counts[SplitName.CALIBRATION, CLEAN] = len(calibration)
-        parts = tuple(Part(split=s, attack=a, rows=n) for (s, a), n in counts.items())
-        info = TableInfo(
-            network=network_digest(resnet20),
-            preprocessing=network_info.preprocessing,
-            layout=resnet20.layout,
-            class_names=network_info.class_names,
-            shard_size=500,
-            parts=parts,
-        )
-        info.write(folder)
-        for index, part in enumerate(parts):
-            predictions = torch.arange(part.rows) % CLASSES
-            if part.split is SplitName.CALIBRATION and calibration is not None:
-                predictions = calibration
-            rows = rows_of(index, part.attack, part.rows, predictions)
-            batch = batch_from_rows(rows, split=part.split, attack=part.attack, epsilon=None)
-            facts = {
-                "schema_version": SCHEMA_VERSION,
-                "network": info.network,
-                "preprocessing": info.preprocessing.to_json(),
-                "split": part.split.value,
-                "attack": part.attack,
-                "rows": part.rows,
-            }
-            ((name, _),) = info.shards_of(part)
-            write_shard(folder / name, pa.Table.from_batches([batch]), facts)
-        return folder
-
-    return make
+COPIES = ("flip", "shift:left")
+ATTACKS = ((SplitName.FIT, "fgsm:8/255"), (SplitName.FIT, "pgd:8/255"))
 
 
 @pytest.fixture
@@ -124,34 +37,114 @@ def options(tmp_path, make_table, resnet20, network_info) -> CalibrateOptions:
     )
 
 
-def fresh(path_maker, pipeline: Pipeline, *, strangeness: float):
-    """What the pipeline finds about new images."""
-    predictions = torch.arange(90) % CLASSES
-    path = path_maker(predictions, pipeline.layout, seed=77, strangeness=strangeness)
-    return pipeline.judge(path, 5 * functional.one_hot(predictions, CLASSES).float())
+def new_images(make_seen, layout) -> dict[str, Observation]:
+    """Clean images, and attacked ones: stranger, and of another class under a copy.
+
+    They are so strange since 67 calibration images of a class leave few that may be flagged.
+    """
+    predicted = torch.arange(90) % CLASSES
+    clean, attacked = (
+        make_seen(predicted, layout, copies=COPIES, seed=777, strangeness=strangeness)
+        for strangeness in (0.0, 5.0)
+    )
+    fallen = {
+        name: dataclasses.replace(copy, class_logits=copy.class_logits.roll(1, dims=1))
+        for name, copy in attacked.copies.items()
+    }
+    return {"clean": clean, "attacked": dataclasses.replace(attacked, copies=fallen)}
 
 
-def test_a_calibrated_bundle_tells_attacked_from_clean(options, make_paths):
-    result = calibrate(options)
+@pytest.mark.parametrize("fusion", FusionName)
+def test_a_calibrated_bundle_tells_attacked_from_clean_at_every_level(
+    options, make_table, make_seen, tmp_path, fusion
+):
+    table = make_table(tmp_path / "copied", copies=COPIES)
+    plain = dataclasses.replace(options, table=table, fusion=fusion, guarantee=Guarantee.PLAIN)
+    result = calibrate(plain)
     pipeline = load_bundle(result.bundle).pipeline
-    flagged = {}
-    for strangeness in (0.0, 2.0):
-        found = fresh(make_paths, pipeline, strangeness=strangeness)
-        flags = pipeline.conformal.flags(found.scores, found.predicted, 0.05)
-        flagged[strangeness] = float(flags.float().mean())
-    assert flagged[2.0] > 0.9
-    # Expected about .03; with 90 images more than .15 would be further off than by chance.
-    assert flagged[0.0] < 0.15
+    assert list(pipeline.levels) == [LevelName.STANDARD, LevelName.FAST, LevelName.THOROUGH]
+    images = new_images(make_seen, pipeline.layout)
+    for level in pipeline.levels:
+        flagged = {}
+        for name, seen in images.items():
+            found = pipeline.judge(seen, level)
+            verdicts = [pipeline.detect(found, row).verdict for row in range(90)]
+            flagged[name] = sum(verdict is Verdict.OFF_PATH for verdict in verdicts) / 90
+        assert flagged["attacked"] > 0.9, level
+        # Expected 3 / 68; the standard error of three such shares and 90 images is .026.
+        assert flagged["clean"] < 0.15, level
+
+
+def test_levels_have_the_copies_that_the_table_has(options, make_table, tmp_path):
+    table = make_table(tmp_path / "copied", copies=("flip",), disturbed=("bits:5",))
+    result = calibrate(dataclasses.replace(options, table=table))
+    levels = [(level.name, level.copies) for level in result.manifest.levels]
+    assert levels == [("standard", ("flip",)), ("fast", ())]
+    facts = result.manifest.provenance["calibration"]
+    assert [found.copy for found in result.dropped] == ["bits:5"]
+    assert facts["dropped_copies"] == [dataclasses.asdict(found) for found in result.dropped]
+
+
+def test_a_default_level_that_the_table_has_no_copies_for_is_refused(options):
+    with pytest.raises(InvalidInputError, match="should be one of fast, for which"):
+        calibrate(dataclasses.replace(options, default_level=LevelName.THOROUGH))
+    assert not options.output.exists()
+
+
+def test_copies_leave_the_fast_level_as_it_is(options, make_table, tmp_path):
+    table = make_table(tmp_path / "copied", copies=COPIES)
+    both = (
+        dataclasses.replace(
+            options, table=each, output=tmp_path / each.name[:3], default_level=LevelName.FAST
+        )
+        for each in (options.table, table)
+    )
+    without, beside = (calibrate(each) for each in both)
+    expected, found = (
+        load_file(result.bundle / "detector.safetensors") for result in (without, beside)
+    )
+    assert set(expected) < set(found)
+    for name, tensor in expected.items():
+        assert torch.equal(found[name], tensor), name
+    data = [each.manifest.provenance["calibration"]["data"] for each in (without, beside)]
+    assert data[0] == data[1]
+
+
+def test_one_class_needs_no_attack_and_learnt_refuses_to_do_without(options, make_table, tmp_path):
+    table = make_table(tmp_path / "calm", leave_out=ATTACKS)
+    calm = dataclasses.replace(options, table=table, folds=2)
+    with pytest.raises(CalibrationError, match="should hold attacks on fit images"):
+        calibrate(dataclasses.replace(calm, fusion=FusionName.LEARNT))
+    assert not options.output.exists()
+    result = calibrate(calm)
+    assert [report.attack for report in result.attacks] == ["noise-sign:8/255"]
+    assert load_bundle(result.bundle).manifest == result.manifest
+
+
+def test_attacks_teach_a_one_class_detector_nothing(options, make_table, tmp_path):
+    table = make_table(tmp_path / "calm", leave_out=ATTACKS)
+    calm = dataclasses.replace(options, table=table, output=tmp_path / "calm-bundle")
+    # The seeds of the other parts move up when parts before them are left out.
+    more = dataclasses.replace(
+        options, table=make_table(tmp_path / "more", leave_out=ATTACKS, more={ATTACKS[0]: 60})
+    )
+    first, second = (
+        load_file(calibrate(each).bundle / "detector.safetensors") for each in (calm, more)
+    )
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_the_bundle_says_what_it_was_made_from(options):
-    result = calibrate(dataclasses.replace(options, seed=4))
+    learnt = dataclasses.replace(options, seed=4, fusion=FusionName.LEARNT)
+    result = calibrate(learnt)
     assert result.manifest == load_bundle(options.output).manifest
     assert result.manifest.calibration_counts == (67, 67, 66)
     assert result.attacks == ()
     facts = result.manifest.provenance["calibration"]
     assert facts["seed"] == 4
-    assert facts["classifier"] == "adaboost"
+    assert (facts["fusion"], facts["classifier"]) == ("learnt", "adaboost")
+    assert [level.fusion for level in result.manifest.levels] == [FusionName.LEARNT]
     assert facts["paths_of"] == "train"
     assert facts["fit_images"] == {
         "clean": 120,
@@ -159,6 +152,13 @@ def test_the_bundle_says_what_it_was_made_from(options):
         "fgsm:8/255": 108,
         "pgd:8/255": 108,
     }
+
+
+def test_a_one_class_bundle_names_no_classifier(options):
+    facts = calibrate(options).manifest.provenance["calibration"]
+    assert facts["fusion"] == "one-class"
+    assert "classifier" not in facts
+    assert facts["dropped_copies"] == facts["cross_validation"] == []
 
 
 def test_the_bundle_keeps_the_figures_of_the_cross_validation(options):
@@ -188,9 +188,11 @@ def test_without_train_rows_the_fit_rows_give_the_path_distributions(options, ma
     assert result.manifest.provenance["calibration"]["paths_of"] == "fit"
 
 
-def test_the_same_seed_gives_the_same_detector(options, tmp_path):
-    again = dataclasses.replace(options, output=tmp_path / "again")
-    first, second = calibrate(options).manifest, calibrate(again).manifest
+@pytest.mark.parametrize("fusion", FusionName)
+def test_the_same_seed_gives_the_same_detector(options, tmp_path, fusion):
+    once = dataclasses.replace(options, fusion=fusion)
+    again = dataclasses.replace(once, output=tmp_path / "again")
+    first, second = calibrate(once).manifest, calibrate(again).manifest
     assert first.files == second.files
 
 
@@ -219,13 +221,6 @@ def test_a_plain_promise_takes_fewer_images(options, make_table, tmp_path):
     assert result.manifest.guarantee == "plain"
 
 
-def test_a_table_without_attacks_is_refused(options, make_table, tmp_path):
-    attacks = tuple(part for part in PARTS if part[1] in {"fgsm:8/255", "pgd:8/255"})
-    table = make_table(tmp_path / "calm", leave_out=attacks)
-    with pytest.raises(CalibrationError, match="should hold attacks on fit images"):
-        calibrate(dataclasses.replace(options, table=table))
-
-
 @pytest.mark.parametrize("split", [SplitName.FIT, SplitName.CALIBRATION])
 def test_a_table_without_a_split_is_refused(options, make_table, tmp_path, split):
     table = make_table(tmp_path / "part", leave_out=((split, CLEAN),))
@@ -248,92 +243,3 @@ def test_options_out_of_range_are_refused(options, name, value):
     with pytest.raises(InvalidInputError) as caught:
         dataclasses.replace(options, **{name: value})
     assert caught.value.field == name
-
-
-def test_an_attack_without_gradients_is_fitted_as_an_attack_not_as_noise(make_table, tmp_path):
-    square = (SplitName.FIT, "square:8/255")
-    table = PathTable(make_table(tmp_path / "table", more={square: 120}))
-    rows = read_fit_rows(table, fit_features(table))
-    kinds = dict(zip(rows.labels, rows.kinds, strict=True))
-    assert kinds["square:8/255"] is Kind.ATTACK
-    assert kinds["noise-sign:8/255"] is Kind.NOISE
-    assert kinds[CLEAN] is Kind.CLEAN
-
-
-def test_the_report_measures_each_attack_also_unseen(options):
-    table = PathTable(options.table)
-    rows = read_fit_rows(table, fit_features(table))
-    reports = cross_validate(rows, GradientBoosting(trees=10), folds=2, seed=0)
-    assert [report.attack for report in reports] == ["noise-sign:8/255", "fgsm:8/255", "pgd:8/255"]
-    noise, *attacks = reports
-    assert noise.auroc is not None
-    assert noise.auroc_unseen is None
-    for report in attacks:
-        assert report.images == 108
-        assert report.auroc > 0.9
-        assert report.auroc_unseen > 0.8
-
-
-def some_fit_rows(*, features: Tensor, parts: Tensor) -> FitRows:
-    return FitRows(
-        features=features,
-        image_ids=torch.arange(len(parts)) % 40,
-        parts=parts,
-        labels=(CLEAN, "noise-sign:8/255", "fgsm:8/255", "pgd:8/255"),
-        kinds=(Kind.CLEAN, Kind.NOISE, Kind.ATTACK, Kind.ATTACK),
-    )
-
-
-def test_labels_that_mean_nothing_give_an_auroc_of_one_half():
-    parts = torch.arange(4).repeat_interleave(400)
-    noise = torch.randn(1600, 5, generator=torch.Generator().manual_seed(0))
-    rows = some_fit_rows(features=noise, parts=parts)
-    for report in cross_validate(rows, GradientBoosting(trees=10), folds=2, seed=0):
-        # Two folds of 200 against 200: standard error sqrt(401 / (12 * 200 * 200 * 2)), times 5.
-        assert report.auroc == pytest.approx(0.5, abs=5 * 0.0205)
-
-
-def test_an_image_that_was_fitted_on_is_never_measured():
-    """Features name the image: who has seen its attacked copy would know its clean one."""
-    parts = torch.tensor([0, 2]).repeat_interleave(40)
-    identity = torch.arange(40).repeat(2).float().unsqueeze(1)
-    rows = some_fit_rows(features=identity, parts=parts)
-    fgsm = cross_validate(rows, GradientBoosting(trees=5), folds=4, seed=0)[1]
-    assert fgsm.auroc == 0.5
-    assert fgsm.auroc_unseen is None
-
-
-def test_weights_balance_clean_noise_and_each_attack():
-    parts = torch.tensor([0] * 10 + [1] * 30 + [2] * 5 + [3] * 50)
-    rows = some_fit_rows(features=torch.zeros(95, 1), parts=parts)
-    sums = torch.stack([rows.weights[rows.of(part)].sum() for part in range(4)])
-    torch.testing.assert_close(sums / sums.sum(), torch.full((4,), 0.25, dtype=torch.float64))
-    assert float(rows.weights.mean()) == pytest.approx(1)
-
-
-def test_copies_in_the_table_change_nothing_in_the_bundle(options, make_paths):
-    """They are stranger than any attack: one of them taken for an original would show."""
-    without = calibrate(options)
-    folder, info = options.table, TableInfo.read(options.table)
-    with_copies = dataclasses.replace(
-        info, parts=tuple(dataclasses.replace(part, copies=("flip",)) for part in info.parts)
-    )
-    with_copies.write(folder)
-    for part in with_copies.parts:
-        ((original, _),) = info.shards_of(part)
-        ((name, _),) = with_copies.shards_of(part, "flip")
-        rows = PathTable(folder).read(part.split, part.attack)
-        path = make_paths(rows.labels, info.layout, seed=5, strangeness=9.0)
-        strange = dataclasses.replace(rows, path=path, class_logits=-rows.class_logits)
-        batch = batch_from_rows(
-            strange, split=part.split, attack=part.attack, epsilon=None, copy="flip"
-        )
-        facts = read_shard_info(folder / original)
-        facts |= {"copy": "flip", "original": shard_digest(folder / original)}
-        write_shard(folder / name, pa.Table.from_batches([batch]), facts)
-    assert len(list(PathTable(folder).with_copies(SplitName.FIT))) == 1
-    result = calibrate(dataclasses.replace(options, output=options.output.parent / "second"))
-    found, expected = (each.manifest.provenance["calibration"] for each in (result, without))
-    assert {**found, "created": ""} == {**expected, "created": ""}
-    for path in without.bundle.glob("*.safetensors"):
-        assert (result.bundle / path.name).read_bytes() == path.read_bytes()
