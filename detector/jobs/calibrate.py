@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -130,13 +131,9 @@ def calibrate(options: CalibrateOptions) -> CalibrationResult:
     )
     attacks = _cross_validated(measured.of(levels[0].copies), fit, options)
     facts = provenance(
-        seed=options.seed,
-        fusion=options.fusion.value,
-        **({"classifier": options.classifier.value} if fit.learns_attacks else {}),
-        paths_of=clean_split(table).value,
-        fit_images=measured.fit.images_by_part,
+        **_how(options),
+        **_of_what(table, measured),
         dropped_copies=[asdict(found) for found in plan.dropped],
-        data=_data(table),
         cross_validation=[asdict(report) for report in attacks],
     )
     manifest = save_bundle(options.output, pipeline, info, provenance=facts)
@@ -153,6 +150,21 @@ def _cross_validated(
     return cross_validate(
         measured.fit, fit, measured.statistics, folds=options.folds, seed=options.seed
     )
+
+
+def _how(options: CalibrateOptions) -> dict[str, Any]:
+    facts: dict[str, Any] = {"seed": options.seed, "fusion": options.fusion.value}
+    if options.fusion is FusionName.LEARNT:
+        facts["classifier"] = options.classifier.value
+    return facts
+
+
+def _of_what(table: PathTable, measured: Measured) -> dict[str, Any]:
+    return {
+        "paths_of": clean_split(table).value,
+        "fit_images": measured.fit.images_by_part,
+        "data": _data(table),
+    }
 
 
 def _data(table: PathTable) -> dict[str, str]:

@@ -43,9 +43,9 @@ class HammingNeighbours(Score):
         self.per_class = per_class
         self.register_buffer("bits", torch.zeros(0, layout.gates, dtype=torch.bool))
         self.register_buffer("labels", torch.zeros(0, dtype=torch.int64))
-        self.register_buffer("sides", torch.zeros(0, layout.gates), persistent=False)
+        self.register_buffer("sides", torch.zeros(layout.gates, 0), persistent=False)
         self.register_buffer("open_counts", torch.zeros(0), persistent=False)
-        self.register_load_state_dict_post_hook(_prepare)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        self.register_load_state_dict_post_hook(_prepare)  # type: ignore[no-untyped-call] # torch's
 
     @property
     @override
@@ -82,13 +82,14 @@ class HammingNeighbours(Score):
         With soft bits it is the expected share.
         """
         bits = seen.path.bits.to(self.sides.dtype)
-        return torch.addmm(self.open_counts, bits, self.sides.T) / self.layout.gates
+        return torch.addmm(self.open_counts, bits, self.sides) / self.layout.gates
 
 
 def _prepare(score: HammingNeighbours, _: object = None) -> None:
-    """Spread the bits for a matrix product once: ten times their size, so never stored."""
+    """Spread the bits for a matrix product once: four times their size, so never stored."""
     kept = score.bits.to(torch.get_default_dtype())
-    score.sides = 1 - 2 * kept  # (N, G): what a gate that is open adds to the difference
+    # What an open gate adds to the difference; in the order in which the product reads it.
+    score.sides = (1 - 2 * kept).T.contiguous()  # (G, N)
     score.open_counts = kept.sum(dim=1)  # (N,)
 
 

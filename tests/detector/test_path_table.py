@@ -14,6 +14,7 @@ from detector.errors import DataError
 from detector.path_table import (
     CLEAN,
     SCHEMA_VERSION,
+    CopiedRows,
     Part,
     PathRows,
     PathTable,
@@ -95,6 +96,18 @@ def test_rows_survive_arrow_and_any_slice_of_it() -> None:
     assert torch.equal(tail.path.bits, rows.path.bits[4:])
     assert torch.equal(tail.path.logits, rows.path.logits[4:])
     assert torch.equal(tail.success, rows.success[4:])
+
+
+def test_rows_are_observed_as_the_network_told_them() -> None:
+    original, flip = some_rows(4), some_rows(4, first=9)
+    seen = CopiedRows(original=original, copies={"flip": flip}).seen
+    assert tuple(seen.copies) == ("flip",)
+    assert not original.seen.copies
+    for told in (original.seen, seen):
+        assert told.path is original.path
+        assert told.class_logits is original.class_logits
+    assert seen.copies["flip"].path is flip.path
+    assert seen.copies["flip"].class_logits is flip.class_logits
 
 
 def test_a_part_reads_as_it_was_written(tmp_path) -> None:

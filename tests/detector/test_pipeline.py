@@ -86,11 +86,12 @@ def test_copies_are_observed_in_one_pass_with_their_images(pipeline, images):
     handle.remove()
     assert passes == [4 * len(images)]
     assert tuple(seen.copies) == LEVELS["thorough"]
-    assert torch.equal(seen.class_logits, pipeline.observe(images).class_logits)
-    for name, copy in seen.copies.items():
-        alone = pipeline.observe(parse_copy(name)(images))
-        torch.testing.assert_close(copy.class_logits, alone.class_logits)
-        assert torch.equal(copy.path.bits, alone.path.bits)
+    pairs = [(seen, images)]
+    pairs += [(copy, parse_copy(name)(images)) for name, copy in seen.copies.items()]
+    for part, copied in pairs:
+        alone = pipeline.observe(copied)
+        torch.testing.assert_close(part.class_logits, alone.class_logits)
+        assert torch.equal(part.path.bits, alone.path.bits)
 
 
 def test_each_level_has_scores_and_a_calibration_of_its_own(pipeline, images):
@@ -104,7 +105,8 @@ def test_each_level_has_scores_and_a_calibration_of_its_own(pipeline, images):
         assert torch.equal(findings.p_values, expected)
         # The path is that of the image alone, however many copies were looked at.
         assert torch.equal(findings.path.bits, found["fast"].path.bits)
-        assert torch.equal(findings.layer_weights, found["fast"].layer_weights)
+        expected = found["fast"].layer_weights
+        torch.testing.assert_close(findings.layer_weights, expected, rtol=1e-3, atol=1e-4)
     furthest = {float(pipeline.level(level).conformal.scores.max()) for level in LEVELS}
     assert len(furthest) == len(LEVELS)
 

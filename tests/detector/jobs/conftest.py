@@ -111,7 +111,7 @@ def make_table(make_paths, resnet20, network_info) -> Callable[..., Path]:
         return PathRows(
             image_ids=torch.arange(part.rows),
             path=make_paths(predictions, layout, seed=seed, strangeness=strangeness),
-            class_logits=noise.clamp(-1, 1) + 5 * functional.one_hot(shown, classes),
+            class_logits=noise.clamp(-2, 2) + 5 * functional.one_hot(shown, classes),
             labels=labels,
             original_predictions=labels,
             predictions=shown,
