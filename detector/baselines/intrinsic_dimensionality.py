@@ -61,6 +61,7 @@ class LocalIntrinsicDimensionality(LayerwiseBaseline):
     """
 
     name: ClassVar[str] = "intrinsic-dimensionality"
+    growing: ClassVar[tuple[str, ...]] = ("reference",)
 
     reference: Tensor
 

@@ -40,6 +40,7 @@ class NearestNeighbours(Baseline):
     """
 
     name: ClassVar[str] = "nearest-neighbours"
+    growing: ClassVar[tuple[str, ...]] = ("reference",)
 
     reference: Tensor
 

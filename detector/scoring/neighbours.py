@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -30,6 +30,8 @@ class HammingNeighbours(Score):
         classes: Number of classes, K.
         per_class: Most clean images of each class that are kept, at least 1.
     """
+
+    growing: ClassVar[tuple[str, ...]] = ("bits", "labels")
 
     bits: Tensor
     labels: Tensor
@@ -62,12 +64,6 @@ class HammingNeighbours(Score):
         self.bits = clean.sample.path.bits[chosen].to(torch.bool)
         self.labels = clean.labels[chosen]
         _prepare(self)
-
-    @override
-    def restore(self, state: dict[str, Tensor]) -> Self:
-        self.bits = self.bits.new_zeros(len(state["labels"]), self.layout.gates)
-        self.labels = self.labels.new_zeros(len(state["labels"]))
-        return super().restore(state)
 
     @override
     def _score(self, seen: Observation) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -79,6 +79,9 @@ class Score(nn.Module, ABC):
         copies: Names of the copies of each image that the score reads.
     """
 
+    growing: ClassVar[tuple[str, ...]] = ()
+    """Buffers that hold one row for each image that is kept, as many rows in each."""
+
     def __init__(self, layout: PathLayout, classes: int, *, copies: tuple[str, ...] = ()) -> None:
         super().__init__()
         if classes < 2:
@@ -148,6 +151,10 @@ class Score(nn.Module, ABC):
         Raises:
             KeyError, RuntimeError: If the state is not that of such a score.
         """
+        for name in self.growing:
+            kept = self.get_buffer(name)
+            rows = len(state[self.growing[0]])  # of all of them, or the state is not its own
+            setattr(self, name, kept.new_zeros(rows, *kept.shape[1:]))
         self.load_state_dict(state)
         return self
 

@@ -35,7 +35,7 @@ from detector.jobs.evaluation.report_sections import (
 BUDGETS = (0.05, 0.01)
 IMAGES, NEGATIVES = 120, 900
 ATTACKS = {"fgsm:8/255": 2.5, "pgd:8/255": 3.5, "pgd:2/255": 1.5, "cw-l2": 1.0, "square:8/255": 0}
-SHIFTS = ("gaussian_noise", "defocus_blur", "snow", "jpeg_compression")
+SHIFTS = ("gaussian_noise", "defocus-blur", "snow", "jpeg_compression")
 
 
 def made_score(name, gain, *, ships=True, seed=0):

@@ -22,7 +22,7 @@ boundary = ["cw-l2"]
 query = ["square"]
 
 [corruptions]
-names = ["snow", "defocus_blur"]
+names = ["snow", "defocus-blur"]
 severities = [1, 3]
 """
 
@@ -42,7 +42,7 @@ def test_a_plan_holds_what_its_file_says_and_defaults_for_the_rest(read):
     assert plan.attacks == ("fgsm:8/255", "pgd:8/255", "cw-l2", "square:8/255")
     assert [spec.label for spec in plan.attack_specs] == list(plan.attacks)
     assert (plan.images, plan.bootstrap, plan.seed) == (50, 200, 0)
-    assert plan.corruptions.names == ("snow", "defocus_blur")
+    assert plan.corruptions.names == ("snow", "defocus-blur")
     assert plan.corruptions.severities == (1, 3)
     assert [spec.epsilon for spec in plan.noise_specs] == [8 / 255] * 3
     assert plan.family("pgd:8/255") == "gradient"
