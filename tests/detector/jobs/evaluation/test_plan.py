@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from detector.errors import InvalidInputError
+from detector.jobs.evaluation import DEFAULT_PLAN
 from detector.jobs.evaluation.plan import EvaluationPlan
 
 PLAN = """
@@ -22,7 +23,7 @@ boundary = ["cw-l2"]
 query = ["square"]
 
 [corruptions]
-names = ["snow", "defocus_blur"]
+names = ["snow", "defocus-blur"]
 severities = [1, 3]
 """
 
@@ -42,7 +43,7 @@ def test_a_plan_holds_what_its_file_says_and_defaults_for_the_rest(read):
     assert plan.attacks == ("fgsm:8/255", "pgd:8/255", "cw-l2", "square:8/255")
     assert [spec.label for spec in plan.attack_specs] == list(plan.attacks)
     assert (plan.images, plan.bootstrap, plan.seed) == (50, 200, 0)
-    assert plan.corruptions.names == ("snow", "defocus_blur")
+    assert plan.corruptions.names == ("snow", "defocus-blur")
     assert plan.corruptions.severities == (1, 3)
     assert [spec.epsilon for spec in plan.noise_specs] == [8 / 255] * 3
     assert plan.family("pgd:8/255") == "gradient"
@@ -93,6 +94,8 @@ def test_the_digest_names_the_content_and_not_its_spelling(read):
         ('["cw-l2"]', "[]", "families.boundary", "at least 1 in number"),
         ('["learnt", "one-class"]', "[]", "fusions", "at least 1 in number"),
         ("[1, 3]", "[0, 3]", "corruptions.severities", "from 1 to 5. Found 0"),
+        ('"snow"', '"snoww"', "corruptions.names", "Found snoww"),
+        ("images = 50", 'few_shot_attack = "pgd:4/255"', "few_shot_attack", "the plan's attacks"),
         ("severities", "severity", "corruptions.severity", "one of names, severities"),
     ],
 )
@@ -108,6 +111,19 @@ def test_a_bad_field_is_refused_with_the_file_and_the_field(read, old, new, fiel
 def test_noise_of_a_norm_that_no_attack_has_is_refused(read):
     with pytest.raises(InvalidInputError, match=r"noise should be of an attack's epsilon"):
         read(PLAN.replace("8/255", "4/255"))
+
+
+def test_few_shot_classifiers_learn_an_attack_of_the_plan_by_its_own_label(read):
+    plan = read(f'few_shot_attack = "PGD:eps=8/255"\n{PLAN}')
+    assert plan.few_shot_attack == "pgd:8/255"
+    without = PLAN.replace('"PGD:eps=8/255", ', "")
+    assert read(f"few_shot = []\n{without}").few_shot == ()
+
+
+def test_the_plan_of_the_bundled_default_reads():
+    plan = EvaluationPlan.read(DEFAULT_PLAN)
+    assert plan.name == "cifar10"
+    assert set(plan.left_out()) == {"gradient", "boundary", "query"}
 
 
 @pytest.mark.parametrize("content", [b"name = ", b"\xff\xfe"])
