@@ -171,5 +171,9 @@ class _Evaluation:
         if not self._options.adaptive:
             return None
         return adaptive_figures(
-            self._pipeline, self._splits.test, self._plan.adaptive, seed=self._plan.seed
+            self._bundle,
+            self._splits.test,
+            self._plan.adaptive,
+            self._options.output / "adaptive",
+            seed=self._plan.seed,
         )
