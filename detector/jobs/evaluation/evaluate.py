@@ -10,17 +10,22 @@ from detector.data import Splits
 from detector.jobs.evaluation.adaptive import adaptive_figures
 from detector.jobs.evaluation.attacked_rows import RowsWanted, extract_rows
 from detector.jobs.evaluation.control_run import run_controls
-from detector.jobs.evaluation.controls import require_controls
+from detector.jobs.evaluation.controls import ControlResult, require_controls
 from detector.jobs.evaluation.costs import level_cost
 from detector.jobs.evaluation.estimates import Share
 from detector.jobs.evaluation.fewer import calibration_sizes, few_shot_on
 from detector.jobs.evaluation.left_out import left_out_cells
 from detector.jobs.evaluation.measured_rows import MeasuredRows
+from detector.jobs.evaluation.plain_network import PlainNetwork, PlainTwin
 from detector.jobs.evaluation.plan import EvaluationPlan
 from detector.jobs.evaluation.plots import write_plots
 from detector.jobs.evaluation.release_gate import require_promotion
 from detector.jobs.evaluation.report import EvaluationReport
-from detector.jobs.evaluation.report_sections import AdaptiveFigures, LevelFigures
+from detector.jobs.evaluation.report_sections import (
+    AdaptiveFigures,
+    LevelFigures,
+    PlainNetworkFigures,
+)
 from detector.jobs.evaluation.scored import baseline_figures, contender_figures
 from detector.jobs.evaluation.shifts import shift_figures
 from detector.jobs.evaluation.shipped import (
@@ -50,6 +55,7 @@ class EvaluateOptions:
             attacks on fit images.
         output: Folder for the rows, the report, its tables and its plots.
         bundle: Folder of the bundle; the one that comes with the package by default.
+        plain: The network before decoupling, to be measured beside it; none by default.
         released: Report of the last released bundle: where it is given, figures that fell against
             it fail the run.
         adaptive: Whether attackers who know the detector are let loose on it as well.
@@ -60,6 +66,7 @@ class EvaluateOptions:
     table: Path
     output: Path
     bundle: Path | None = None
+    plain: PlainTwin | None = None
     released: Path | None = None
     adaptive: bool = False
     device: str = "cpu"
@@ -114,22 +121,25 @@ class _Evaluation:
         self._subject = Subject.of(self._table, self._recipe, plan.baselines)
         require_same_detector(self._subject, bundle, self._table)
         self._shipped = shipped_contender(self._subject, bundle)
+        twin = options.plain
+        self._plain = None if twin is None else PlainNetwork.of(twin, self._recipe, plan)
 
     def report(self) -> EvaluationReport:
         """All figures."""
         plan, subject, shipped = self._plan, self._subject, self._shipped
         rows = self._rows()
         test = MeasuredRows.of(subject, rows, plan)
+        plain, plain_controls = self._beside_plain()
         right = test.clean.predicted == test.clean.labels
         return EvaluationReport(
             plan_name=plan.name,
             plan_digest=plan.digest,
             plan=plan.as_json(),
             bundle_digest=self._bundle.manifest.digest,
-            provenance=provenance(table=self._table.digest(), device=self._options.device),
+            provenance=self._provenance(),
             accuracy=Share.of(int(right.sum()), len(right), confidence=plan.confidence),
             levels=tuple(self._level(level, test) for level in self._recipe.levels),
-            controls=run_controls(subject, test, plan),
+            controls=(*run_controls(subject, test, plan), *plain_controls),
             baselines=tuple(baseline_figures(name, subject, test, plan) for name in plan.baselines),
             left_out=left_out_cells(subject, plan, test),
             few_shot=few_shot_on(self._table, subject.ground.widest.path_scores, test, plan),
@@ -142,6 +152,7 @@ class _Evaluation:
             ),
             shifts=tuple(shift_figures(shipped, test, rows, plan)),
             adaptive=self._adaptive(),
+            plain_network=plain,
         )
 
     def _rows(self) -> PathTable:
@@ -167,6 +178,12 @@ class _Evaluation:
             ),
         )
 
+    def _beside_plain(self) -> tuple[PlainNetworkFigures | None, tuple[ControlResult, ...]]:
+        if self._plain is None:
+            return None, ()
+        folder = self._options.output / "plain-paths"
+        return self._plain.measure(self._splits, self._plan, folder, device=self._options.device)
+
     def _adaptive(self) -> AdaptiveFigures | None:
         if not self._options.adaptive:
             return None
@@ -177,3 +194,10 @@ class _Evaluation:
             self._options.output / "adaptive",
             seed=self._plan.seed,
         )
+
+    def _provenance(self) -> dict[str, object]:
+        plain = self._options.plain
+        tables = {"table": self._table.digest()}
+        if plain is not None:
+            tables["plain_table"] = PathTable(plain.table).digest()
+        return provenance(**tables, device=self._options.device)
