@@ -117,7 +117,7 @@ def setting(tmp_path_factory) -> Setting:
     )
     torch.manual_seed(0)
     plain = build_backbone(info.backbone, len(CLASSES))
-    _train(plain, splits, lambda images: plain(images))
+    _train(plain, splits, plain)
     save_weights(folder / "plain.safetensors", plain, info)
     _extract(always_open(plain), splits, folder / "plain-paths", attacks=())
 
