@@ -401,6 +401,22 @@ def evaluate(
             metavar="FILE",
         ),
     ] = None,
+    plain_network: Annotated[
+        Path | None,
+        typer.Option(
+            help="The network before decoupling, as train writes it: measure the same scores on it "
+            "too, under attacks of its own. Needs --plain-table.",
+            metavar="FILE",
+        ),
+    ] = None,
+    plain_table: Annotated[
+        Path | None,
+        typer.Option(
+            help="Path table extracted with it, of the same images and copies as --table; attacks "
+            "are not needed.",
+            metavar="DIR",
+        ),
+    ] = None,
     adaptive: Annotated[
         bool,
         typer.Option("--adaptive", help="Let attackers loose on it who know the detector. Slow."),
@@ -422,15 +438,25 @@ def evaluate(
     the run. Stopped at any point, the same command continues.
     """
     from detector.data import load_splits
-    from detector.jobs.evaluation import DEFAULT_PLAN, EvaluateOptions, EvaluationPlan
+    from detector.jobs.evaluation import DEFAULT_PLAN, EvaluateOptions, EvaluationPlan, PlainTwin
     from detector.jobs.evaluation import evaluate as run
     from service.devices import chosen_device
 
+    plain = None
+    if plain_network is not None and plain_table is not None:
+        plain = PlainTwin(network=plain_network, table=plain_table)
+    elif plain_network is not None or plain_table is not None:
+        raise InvalidInputError(
+            "--plain-network and --plain-table should be given together. Found one of them. "
+            "Give both, or neither.",
+            field="plain-network",
+        )
     options = EvaluateOptions(
         plan=EvaluationPlan.read(plan or DEFAULT_PLAN),
         table=table,
         output=output,
         bundle=bundle,
+        plain=plain,
         released=released,
         adaptive=adaptive,
         device=str(chosen_device(device)),

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from detector.jobs.evaluation.evaluate import EvaluateOptions, evaluate
+from detector.jobs.evaluation.plain_network import PlainTwin
 from detector.jobs.evaluation.plan import EvaluationPlan
 from detector.jobs.evaluation.report import EvaluationReport
 
@@ -11,6 +12,7 @@ __all__ = [
     "EvaluateOptions",
     "EvaluationPlan",
     "EvaluationReport",
+    "PlainTwin",
     "evaluate",
 ]
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -24,9 +26,12 @@ from detector.attacks.adaptive import (
     success_never_falls,
 )
 from detector.attacks.adaptive import HealthCheck as FoundCheck
+from detector.bundle import Bundle
 from detector.data import TestImages
+from detector.jobs.evaluation.adaptive_kept import kept_figures
 from detector.jobs.evaluation.estimates import Share
 from detector.jobs.evaluation.figures import ShareAtBudget
+from detector.jobs.evaluation.plain_values import to_plain
 from detector.jobs.evaluation.plan import AdaptivePlan
 from detector.jobs.evaluation.report_sections import (
     AdaptiveFigures,
@@ -45,35 +50,46 @@ _BATCH = 50
 
 
 def adaptive_figures(
-    pipeline: Pipeline, test: TestImages, plan: AdaptivePlan, *, seed: int
+    bundle: Bundle, test: TestImages, plan: AdaptivePlan, folder: Path, *, seed: int
 ) -> AdaptiveFigures:
     """Attack each level of a plan with all of the detector known.
 
     Args:
-        pipeline: The pipeline that is attacked.
+        bundle: What is attacked.
         test: Test images; the first ones that are classified right are attacked.
         plan: How.
+        folder: Where the figures of each attacker are kept; those that an earlier run left there
+            are used.
         seed: Seed of what is random.
 
     Raises:
         InvalidInputError: If the plan names a level that does not exist.
+        DataError: If what was kept cannot be read.
+        StorageError: If figures cannot be kept.
     """
+    pipeline = bundle.pipeline
     levels = [pipeline.level(name) for name in plan.levels]
-    points: list[AdaptivePoint] = []
-    half: list[HalfSuccess] = []
-    health: list[HealthCheck] = []
     attacks = _attacks(plan)
+    facts = {
+        "bundle": bundle.manifest.digest,
+        "images": test.digest(),
+        "plan": to_plain(plan),
+        "seed": seed,
+    }
+    found: list[AdaptiveFigures] = []
     batches = -(-plan.images // _BATCH)
     total = len(levels) * (len(attacks) * len(plan.epsilons) + 2) * batches
     with Progress.shown("adaptive attacks", total) as progress:
         for level in levels:
             run = _Run(pipeline, test, plan, level, seed, progress)
             for name, attack in attacks.items():
-                curve = run.curve([attack], plan.epsilons)
-                points += _points(name, level, curve)
-                half += _half(name, level, curve)
-                health += run.checks(name, attack, curve)
-    return AdaptiveFigures(points=tuple(points), half=tuple(half), health=tuple(health))
+                path = folder / f"{level.name}-{name}.json"
+                found.append(kept_figures(path, facts, partial(run.figures, name, attack)))
+    return AdaptiveFigures(
+        points=tuple(point for each in found for point in each.points),
+        half=tuple(half for each in found for half in each.half),
+        health=tuple(check for each in found for check in each.health),
+    )
 
 
 def _attacks(plan: AdaptivePlan) -> dict[str, AdaptiveAttack]:
@@ -115,6 +131,15 @@ class _Run:
         )
         self._images = test.read(range(plan.images), pipeline.preprocessing)
         self._labels = torch.from_numpy(test.labels[: plan.images])
+
+    def figures(self, name: str, attack: AdaptiveAttack) -> AdaptiveFigures:
+        """What one attacker reaches."""
+        curve = self.curve([attack], self._plan.epsilons)
+        return AdaptiveFigures(
+            points=tuple(_points(name, self._level, curve)),
+            half=tuple(_half(name, self._level, curve)),
+            health=tuple(self.checks(name, attack, curve)),
+        )
 
     def curve(self, attacks: Sequence[AdaptiveAttack], epsilons: Sequence[float]) -> EvasionCurve:
         """Success by epsilon."""

@@ -28,11 +28,12 @@ class RowsWanted:
         plan: What is evaluated.
         copies: Copies that the levels and the baselines look at.
         shift_copies: Copies that the default level looks at: corruptions are seen at it alone.
+            None where no corruption is wanted.
     """
 
     plan: EvaluationPlan
     copies: tuple[str, ...]
-    shift_copies: tuple[str, ...]
+    shift_copies: tuple[str, ...] | None
 
 
 def extract_rows(
@@ -41,7 +42,7 @@ def extract_rows(
     """Extract what a plan needs of the test split; what is there already is skipped.
 
     Args:
-        network: The network of the bundle.
+        network: The network that is evaluated.
         splits: The data set.
         wanted: What is extracted.
         folder: Folder of the path table.
@@ -69,6 +70,6 @@ def extract_rows(
     rows((), wanted.copies, None)
     attacks = (AttackSpec.parse(NULL_ATTACK), *plan.attack_specs, *plan.noise_specs)
     table = rows(attacks, wanted.copies, plan.images)
-    if plan.corruption_specs:
+    if plan.corruption_specs and wanted.shift_copies is not None:
         table = rows(plan.corruption_specs, wanted.shift_copies, plan.shift_images)
     return table

@@ -12,7 +12,7 @@ from scipy.special import betainc, betaincinv
 from detector.errors import InvalidInputError
 from detector.jobs.evaluation.arrays import checked_flags
 
-__all__ = ["Estimate", "Share", "chance_of_more", "clopper_pearson"]
+__all__ = ["Estimate", "Share", "chance_of_more", "clopper_pearson", "difference_of"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -151,3 +151,24 @@ def chance_of_more(hits: int, total: int, rate: float) -> float:
         rate: Chance of a single hit, in (0, 1).
     """
     return float(betainc(hits, total - hits + 1, rate)) if hits else 1.0
+
+
+def difference_of(first: Estimate, second: Estimate) -> Estimate:
+    r"""By how much the first figure is larger, from the intervals of both.
+
+    .. math:: d = a - b, \quad d_{low} = d - \sqrt{(a - a_{low})^2 + (b_{high} - b)^2}
+
+    and likewise above. Figures that rise and fall together, as those of the same images mostly do,
+    have a narrower interval than this one.
+
+    Args:
+        first: A figure.
+        second: Another one, with an interval of the same confidence.
+
+    Reference:
+        Zou and Donner, "Construction of confidence limits about effect measures", 2008.
+    """
+    value = first.value - second.value
+    below = math.hypot(first.value - first.low, second.high - second.value)
+    above = math.hypot(first.high - first.value, second.value - second.low)
+    return Estimate(value=value, low=value - below, high=value + above)

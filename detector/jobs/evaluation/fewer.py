@@ -17,17 +17,49 @@ from sklearn.ensemble import (
 from detector.jobs.evaluation.contenders import Contender
 from detector.jobs.evaluation.estimates import Estimate, Share
 from detector.jobs.evaluation.figures import ShareAtBudget
-from detector.jobs.evaluation.measured_images import MeasuredImages
+from detector.jobs.evaluation.measured_images import MeasuredImages, measure_images
+from detector.jobs.evaluation.measured_rows import MeasuredRows
+from detector.jobs.evaluation.plan import EvaluationPlan
 from detector.jobs.evaluation.report_sections import CalibrationSize, FewShotPoint
 from detector.jobs.evaluation.roc import auroc
+from detector.path_table import PathTable, SplitName
+from detector.scoring import PathScores, Statistics
 
-__all__ = ["calibration_sizes", "few_shot"]
+__all__ = ["calibration_sizes", "few_shot", "few_shot_on"]
 
 _CLASSIFIERS: dict[str, Callable[[int], Any]] = {
     "random-forest": lambda seed: RandomForestClassifier(random_state=seed),
     "adaboost": lambda seed: AdaBoostClassifier(random_state=seed),
     "gradient-boosting": lambda seed: GradientBoostingClassifier(random_state=seed),
 }
+
+
+def few_shot_on(
+    table: PathTable, scores: PathScores, test: MeasuredRows, plan: EvaluationPlan
+) -> tuple[FewShotPoint, ...]:
+    """The paper's table on fit images of a path table, under the attack that the plan names.
+
+    Args:
+        table: Fit images, clean and attacked.
+        scores: Any scores of their paths; only bits are read.
+        test: Test images.
+        plan: Attack, counts and seeds; without counts there is nothing to measure.
+
+    Raises:
+        DataError: If the attack is not in the table.
+    """
+    if not plan.few_shot:
+        return ()
+    attack = plan.few_shot_attack
+    bare = Statistics(scores)
+    return few_shot(
+        clean=measure_images(table, SplitName.FIT, statistics=bare),
+        attacked=measure_images(table, SplitName.FIT, attack, statistics=bare),
+        test_clean=test.others,
+        test_attacked=test.attacked[plan.attacks.index(attack)],
+        counts=plan.few_shot,
+        seeds=plan.seeds,
+    )
 
 
 def few_shot(

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 
 from detector.attacks import AttackSpec
-from detector.jobs.evaluation.bootstrap import Resamples
 from detector.jobs.evaluation.contenders import Contender
 from detector.jobs.evaluation.measure import AttackedImages, measure_score
-from detector.jobs.evaluation.measured_images import MeasuredImages
+from detector.jobs.evaluation.measured_rows import MeasuredRows
 from detector.jobs.evaluation.plan import EvaluationPlan
 from detector.jobs.evaluation.report_sections import LeftOutCell
 from detector.jobs.evaluation.subject import Subject
 from detector.jobs.fit_rows import Kind
-from detector.jobs.fusions import fusion_fit
-from detector.scoring.classifiers import ClassifierName
 
 __all__ = ["left_out_cells"]
 
@@ -24,24 +19,21 @@ __all__ = ["left_out_cells"]
 def left_out_cells(
     subject: Subject,
     plan: EvaluationPlan,
-    others: MeasuredImages,
-    attacked: Sequence[MeasuredImages],
-    resamples: Resamples,
+    test: MeasuredRows,
 ) -> tuple[LeftOutCell, ...]:
     """Fit what learns from attacks again without each family, and look at all attacks.
 
-    Scores that see no attack in fitting have no such cells: every attack is unknown to them.
+    Scores that see no attack in fitting have no such cells: every attack is unknown to them. Nor
+    has a family without which no attack is left to learn from.
 
     Args:
         subject: What is evaluated.
         plan: Its families.
-        others: Clean test images that were not attacked.
-        attacked: Attacked test images.
-        resamples: What all scores of the run share.
+        test: Test images.
     """
     cells: list[LeftOutCell] = []
     for contender in subject.contenders:
-        fit = fusion_fit(contender.fusion, ClassifierName.GRADIENT_BOOSTING)
+        fit = subject.recipe.fit(contender.fusion)
         if not fit.learns_attacks:
             continue
         for family in plan.left_out():
@@ -52,7 +44,7 @@ def left_out_cells(
             again = subject.ground.contender(
                 contender.fusion, contender.level.name, contender.level.copies, fit, fitted=fitted
             )
-            cells += _cells(again, family, plan, others, attacked, resamples)
+            cells += _cells(again, family, plan, test)
     return tuple(cells)
 
 
@@ -73,14 +65,12 @@ def _cells(
     contender: Contender,
     family: str,
     plan: EvaluationPlan,
-    others: MeasuredImages,
-    attacked: Sequence[MeasuredImages],
-    resamples: Resamples,
+    test: MeasuredRows,
 ) -> list[LeftOutCell]:
     found = measure_score(
         contender.name,
         calibration=contender.scores(contender.ground.calibration),
-        negatives=contender.scores(others),
+        negatives=contender.scores(test.others),
         attacked=[
             AttackedImages(
                 attack=each.attack,
@@ -88,9 +78,9 @@ def _cells(
                 right_before=each.right_before,
                 success=each.success,
             )
-            for each in attacked
+            for each in test.attacked
         ],
-        resamples=resamples,
+        resamples=test.resamples,
         budgets=plan.budgets[:1],
         confidence=plan.confidence,
     )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from detector.jobs.evaluation.estimates import Estimate, Share
 
-__all__ = ["area_text", "budget_text", "share_text", "table"]
+__all__ = ["area_text", "budget_text", "change_text", "share_text", "table"]
 
 _NONE = "–"  # noqa: RUF001  # what a table shows where there is nothing
 
@@ -28,6 +28,17 @@ def area_text(estimate: Estimate | None) -> str:
     if estimate is None:
         return _NONE
     value, low, high = (_point(each) for each in (estimate.value, estimate.low, estimate.high))
+    return f"{value} [{low}, {high}]"
+
+
+def change_text(estimate: Estimate | None) -> str:
+    """By how much an area changes, with its interval, as ``+.012 [-.003, +.027]``."""
+    if estimate is None:
+        return _NONE
+    value, low, high = (
+        f"{'-' if each < 0 else '+'}{_point(abs(each))}"
+        for each in (estimate.value, estimate.low, estimate.high)
+    )
     return f"{value} [{low}, {high}]"
 
 

@@ -13,6 +13,7 @@ from detector.attacks import AttackName, AttackSpec
 from detector.errors import InvalidInputError
 from detector.jobs.evaluation.plain_values import PlainValueError, read_plain, to_plain
 from detector.jobs.evaluation.plan_checks import (
+    check_among,
     check_attacks,
     check_corruptions,
     check_families,
@@ -106,6 +107,7 @@ class EvaluationPlan:
         baselines: Names of the scores to compare with, on the same network.
         budgets: False-alarm budgets, each in (0, 1).
         few_shot: Images a class that classifiers on bits learn from.
+        few_shot_attack: The attack of the plan that they learn and are tested on.
         calibration_sizes: Numbers of calibration images to try.
         adaptive: Attackers who know the detector; run where the command asks for them.
         bootstrap: Number of resamples behind each interval, at least 100.
@@ -129,6 +131,7 @@ class EvaluationPlan:
     baselines: tuple[str, ...] = ()
     budgets: tuple[float, ...] = (0.05, 0.01, 0.001)
     few_shot: tuple[int, ...] = (1, 5, 10, 50, 500)
+    few_shot_attack: str = "pgd:8/255"
     calibration_sizes: tuple[int, ...] = ()
     adaptive: AdaptivePlan = AdaptivePlan()
     bootstrap: int = 1000
@@ -150,6 +153,9 @@ class EvaluationPlan:
         check_whole("bootstrap", (self.bootstrap,), least=100)
         for counts in ("few_shot", "calibration_sizes"):
             check_whole(counts, getattr(self, counts), least=1, empty=True)
+        if self.few_shot:
+            learnt = check_among("few_shot_attack", self.few_shot_attack, self.attacks)
+            object.__setattr__(self, "few_shot_attack", learnt)
         check_shares("budgets", self.budgets)
         check_shares("confidence", (self.confidence,))
 

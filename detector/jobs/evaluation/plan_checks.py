@@ -11,6 +11,7 @@ from detector.corruptions import CorruptionName
 from detector.errors import InvalidInputError
 
 __all__ = [
+    "check_among",
     "check_attacks",
     "check_corruptions",
     "check_families",
@@ -59,6 +60,14 @@ def check_attacks(field: str, labels: Sequence[str]) -> tuple[str, ...]:
         if spec.name in _NOISE:
             raise _wrong(field, "attacks; noise has a field of its own", spec.label)
     return tuple(spec.label for spec in specs)
+
+
+def check_among(field: str, label: str, attacks: Sequence[str]) -> str:
+    """The attack's own label; refused where it is none of the plan's attacks."""
+    (spec,) = _specs(field, [label])
+    if spec.label not in attacks:
+        raise _wrong(field, "one of the plan's attacks", spec.label)
+    return spec.label
 
 
 def check_noise(field: str, labels: Sequence[str]) -> tuple[str, ...]:

@@ -14,12 +14,11 @@ Reference:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from detector.errors import DataError, GateError
-from detector.jobs.evaluation.estimates import Estimate
+from detector.jobs.evaluation.estimates import Estimate, difference_of
 from detector.jobs.evaluation.figures import ScoreFigures
 from detector.jobs.evaluation.report import EvaluationReport
 
@@ -160,15 +159,14 @@ def _mirrored(estimate: Estimate) -> Estimate:
 
 
 def _fell(figure: str, released: Estimate, candidate: Estimate) -> Iterator[GateRefusal]:
-    allowed = math.hypot(released.value - released.low, candidate.high - candidate.value)
-    lost = released.value - candidate.value
-    if lost > allowed:
+    lost = difference_of(released, candidate)
+    if lost.low > 0:
         yield GateRefusal(
             figure=figure,
             released=released.value,
             candidate=candidate.value,
             reason=(
                 f"{released.value:.4f} became {candidate.value:.4f}; "
-                f"chance explains a loss of {allowed:.4f}"
+                f"chance explains a loss of {lost.value - lost.low:.4f}"
             ),
         )

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from detector.jobs.evaluation.compared_sections import (
+    baselines_section,
+    budgets_of,
+    plain_section,
+    worst_text,
+)
 from detector.jobs.evaluation.figures import AttackFigures, ScoreFigures, ShareAtBudget
 from detector.jobs.evaluation.markdown import area_text, budget_text, share_text, table
 from detector.jobs.evaluation.report import EvaluationReport
@@ -50,8 +56,8 @@ def report_markdown(report: EvaluationReport) -> str:
             for level in report.levels
             for fusion in level.fusions
         ),
-        _compared("Baselines on the same network", report.baselines),
-        _plain(report),
+        baselines_section(report),
+        plain_section(report),
         left_out_section(report),
         few_shot_section(report),
         calibration_section(report),
@@ -76,7 +82,7 @@ def _levels(report: EvaluationReport) -> str:
         [
             level.level,
             fusion.name,
-            _worst(fusion),
+            worst_text(fusion),
             area_text(fusion.mean_auroc),
             *(share_text(each.estimate) for each in fusion.mean_found),
             str(level.cost.passes),
@@ -86,35 +92,10 @@ def _levels(report: EvaluationReport) -> str:
         for level in report.levels
         for fusion in level.fusions
     ]
-    budgets = _budgets(fusion for level in report.levels for fusion in level.fusions)
+    budgets = budgets_of(fusion for level in report.levels for fusion in level.fusions)
     found = [f"found at {budget}, mean" for budget in budgets]
     head = ["level", "fusion", "worst AUROC", "mean AUROC", *found, "passes", "ms", "overhead"]
     return f"## Levels\n\n{table(head, rows)}" if rows else ""
-
-
-def _compared(title: str, scores: Sequence[ScoreFigures]) -> str:
-    rows = [
-        [
-            score.name,
-            _worst(score),
-            area_text(score.mean_auroc),
-            *(share_text(each.estimate) for each in score.mean_found),
-        ]
-        for score in scores
-    ]
-    found = [f"found at {budget}, mean" for budget in _budgets(scores)]
-    head = ["score", "worst AUROC", "mean AUROC", *found]
-    return f"## {title}\n\n{table(head, rows)}" if rows else ""
-
-
-def _plain(report: EvaluationReport) -> str:
-    plain = report.plain_network
-    if plain is None:
-        return ""
-    return (
-        f"{_compared('The plain network, under attacks of its own', plain.scores)}\n\n"
-        f"Accuracy of the plain network on clean test images: {share_text(plain.accuracy)}."
-    )
 
 
 def _score(title: str, score: ScoreFigures) -> str:
@@ -159,13 +140,3 @@ def _false_alarms(score: ScoreFigures) -> str:
         cells = [share_text(each.flagged) + ("" if each.keeps else " **broken**") for each in found]
         rows.append([f"predicted {named.name}", *cells])
     return f"\n\nFalse alarms:\n\n{table(head, rows)}"
-
-
-def _worst(score: ScoreFigures) -> str:
-    worst = score.worst
-    return area_text(None) if worst is None else f"{area_text(worst.auroc)} ({worst.attack})"
-
-
-def _budgets(scores: Iterable[ScoreFigures]) -> list[str]:
-    first = next(iter(scores), None)
-    return [] if first is None else [budget_text(each.budget) for each in first.mean_found]

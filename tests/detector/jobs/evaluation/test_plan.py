@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from detector.errors import InvalidInputError
+from detector.jobs.evaluation import DEFAULT_PLAN
 from detector.jobs.evaluation.plan import EvaluationPlan
 
 PLAN = """
@@ -93,6 +94,8 @@ def test_the_digest_names_the_content_and_not_its_spelling(read):
         ('["cw-l2"]', "[]", "families.boundary", "at least 1 in number"),
         ('["learnt", "one-class"]', "[]", "fusions", "at least 1 in number"),
         ("[1, 3]", "[0, 3]", "corruptions.severities", "from 1 to 5. Found 0"),
+        ('"snow"', '"snoww"', "corruptions.names", "Found snoww"),
+        ("images = 50", 'few_shot_attack = "pgd:4/255"', "few_shot_attack", "the plan's attacks"),
         ("severities", "severity", "corruptions.severity", "one of names, severities"),
     ],
 )
@@ -108,6 +111,19 @@ def test_a_bad_field_is_refused_with_the_file_and_the_field(read, old, new, fiel
 def test_noise_of_a_norm_that_no_attack_has_is_refused(read):
     with pytest.raises(InvalidInputError, match=r"noise should be of an attack's epsilon"):
         read(PLAN.replace("8/255", "4/255"))
+
+
+def test_few_shot_classifiers_learn_an_attack_of_the_plan_by_its_own_label(read):
+    plan = read(f'few_shot_attack = "PGD:eps=8/255"\n{PLAN}')
+    assert plan.few_shot_attack == "pgd:8/255"
+    without = PLAN.replace('"PGD:eps=8/255", ', "")
+    assert read(f"few_shot = []\n{without}").few_shot == ()
+
+
+def test_the_plan_of_the_bundled_default_reads():
+    plan = EvaluationPlan.read(DEFAULT_PLAN)
+    assert plan.name == "cifar10"
+    assert set(plan.left_out()) == {"gradient", "boundary", "query"}
 
 
 @pytest.mark.parametrize("content", [b"name = ", b"\xff\xfe"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -11,9 +12,12 @@ from PIL import Image
 
 from detector.errors import DataError, InvalidInputError
 from detector.jobs.evaluation.bootstrap import Resamples
+from detector.jobs.evaluation.estimates import Estimate, Share
+from detector.jobs.evaluation.figures import ScoreFigures, WorstAttack
 from detector.jobs.evaluation.measure import AttackedImages, measure_score
 from detector.jobs.evaluation.plots import write_plots
 from detector.jobs.evaluation.report import EvaluationReport
+from detector.jobs.evaluation.report_sections import PlainNetworkFigures
 from detector.jobs.evaluation.roc import auroc, threshold_at
 from detector.jobs.evaluation.tables import report_markdown, write_tables
 
@@ -139,6 +143,44 @@ def test_the_tables_show_every_section_and_every_attack(report, tmp_path):
     rows = [line for line in text.splitlines() if line.startswith("|")]
     columns = {len(row.split(" | ")) for row in rows if row.startswith("| pgd:8/255")}
     assert columns == {11}  # the same for both fusions and both levels
+
+
+def test_the_tables_say_what_decoupling_adds(report_with):
+    report = report_with(
+        plain_network=PlainNetworkFigures(
+            accuracy=Share.of(910, 1000),
+            scores=(made_of("fast, learnt", 0.90, 0.80), made_of("energy", 0.92, 0.70)),
+        )
+    )
+    level = report.levels[0]
+    ours = (made_of("learnt", 0.98, 0.95), *level.fusions[1:])
+    report = replace(
+        report,
+        levels=(replace(level, fusions=ours), *report.levels[1:]),
+        baselines=(made_of("energy", 0.91, 0.75),),
+    )
+    text = report_markdown(report)
+    rows = text[text.index("| the same score") :].split("\n\n")[0].splitlines()[2:]
+    assert rows == [
+        "| fast, learnt | +.080 [+.066, +.094] | +.150 [+.136, +.164] |",
+        "| energy | -.010 [-.024, +.004] | +.050 [+.036, +.064] |",
+    ]
+    (sentence,) = [line for line in text.splitlines() if line.startswith("What decoupling adds")]
+    assert "fast, learnt on the decoupled network, .980" in sentence
+    assert "energy on the plain one, .920" in sentence
+    assert "changes by +.060 [+.046, +.074], the worst by +.250 [+.236, +.264]" in sentence
+
+
+def made_of(name, mean, worst):
+    """A score of nothing but its mean and its worst area."""
+    areas = [Estimate(value=area, low=area - 0.01, high=area + 0.01) for area in (mean, worst)]
+    return ScoreFigures(
+        name=name,
+        attacks=(),
+        mean_auroc=areas[0],
+        worst=WorstAttack(attack="pgd:8/255", auroc=areas[1]),
+        mean_found=(),
+    )
 
 
 def test_each_plot_is_a_picture_and_the_same_for_the_same_report(report, tmp_path):

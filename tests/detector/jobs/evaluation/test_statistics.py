@@ -13,7 +13,13 @@ from sklearn.metrics import roc_auc_score
 from detector.conformal import ConformalTable, Guarantee, Promise
 from detector.errors import InvalidInputError
 from detector.jobs.evaluation.bootstrap import Resamples, difference, mean_of
-from detector.jobs.evaluation.estimates import Estimate, Share, chance_of_more, clopper_pearson
+from detector.jobs.evaluation.estimates import (
+    Estimate,
+    Share,
+    chance_of_more,
+    clopper_pearson,
+    difference_of,
+)
 from detector.jobs.evaluation.false_alarms import false_alarms
 from detector.jobs.evaluation.roc import auroc, roc_curve, threshold_at
 
@@ -198,3 +204,15 @@ def test_a_class_breaks_its_promise_only_where_chance_hardly_explains_it(hits, k
 def test_what_has_no_figure_is_refused(refused, match):
     with pytest.raises(InvalidInputError, match=match):
         refused()
+
+
+def test_the_interval_of_a_difference_is_as_wide_as_both_together():
+    first, second = (
+        Estimate(value=0.9, low=0.87, high=0.95),
+        Estimate(value=0.5, low=0.38, high=0.54),
+    )
+    found = difference_of(first, second)
+    # 3-4-5 below and 5-12-13 above.
+    assert (found.value, found.low, found.high) == pytest.approx((0.4, 0.35, 0.53))
+    back = difference_of(second, first)
+    assert (back.value, back.low, back.high) == pytest.approx((-0.4, -0.53, -0.35))

@@ -1,0 +1,119 @@
+"""The sections of the Markdown report that set scores, and networks, beside each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from detector.jobs.evaluation.estimates import Estimate, difference_of
+from detector.jobs.evaluation.figures import ScoreFigures
+from detector.jobs.evaluation.markdown import (
+    area_text,
+    budget_text,
+    change_text,
+    share_text,
+    table,
+)
+from detector.jobs.evaluation.report import EvaluationReport
+
+__all__ = ["baselines_section", "budgets_of", "plain_section", "worst_text"]
+
+_Pair = tuple[ScoreFigures, ScoreFigures]
+"""One score on the decoupled network, and the same on the plain one."""
+
+
+def baselines_section(report: EvaluationReport) -> str:
+    """Scores to compare with, on the same network."""
+    compared = _compared(report.baselines)
+    return f"## Baselines on the same network\n\n{compared}" if compared else ""
+
+
+def plain_section(report: EvaluationReport) -> str:
+    """The same scores on the plain network, and what decoupling adds to each."""
+    plain = report.plain_network
+    if plain is None:
+        return ""
+    parts = [
+        "## The plain network, under attacks of its own",
+        f"Accuracy of the plain network on clean test images: {share_text(plain.accuracy)}.",
+        _compared(plain.scores),
+    ]
+    if pairs := _pairs(report, plain.scores):
+        parts += [_headline(pairs), _changes(pairs)]
+    return "\n\n".join(parts)
+
+
+def worst_text(score: ScoreFigures) -> str:
+    """The smallest area of a score, and under which attack."""
+    worst = score.worst
+    return area_text(None) if worst is None else f"{area_text(worst.auroc)} ({worst.attack})"
+
+
+def budgets_of(scores: Iterable[ScoreFigures]) -> list[str]:
+    """The budgets at which scores of one report were measured."""
+    first = next(iter(scores), None)
+    return [] if first is None else [budget_text(each.budget) for each in first.mean_found]
+
+
+def _compared(scores: Sequence[ScoreFigures]) -> str:
+    rows = [
+        [
+            score.name,
+            worst_text(score),
+            area_text(score.mean_auroc),
+            *(share_text(each.estimate) for each in score.mean_found),
+        ]
+        for score in scores
+    ]
+    found = [f"found at {budget}, mean" for budget in budgets_of(scores)]
+    return table(["score", "worst AUROC", "mean AUROC", *found], rows) if rows else ""
+
+
+def _pairs(report: EvaluationReport, plain: Sequence[ScoreFigures]) -> dict[str, _Pair]:
+    """What was measured on both networks, by its name."""
+    own = {
+        f"{level.level}, {fusion.name}": fusion
+        for level in report.levels
+        for fusion in level.fusions
+    } | {score.name: score for score in report.baselines}
+    return {score.name: (own[score.name], score) for score in plain if score.name in own}
+
+
+def _headline(pairs: dict[str, _Pair]) -> str:
+    """What decoupling adds, from the score that does best on each network."""
+    name, ours = _best({name: ours for name, (ours, _) in pairs.items()})
+    other, theirs = _best({name: theirs for name, (_, theirs) in pairs.items()})
+    return (
+        "What decoupling adds: of the scores measured on both networks, the best by mean AUROC is "
+        f"{name} on the decoupled network, {area_text(ours.mean_auroc)}, and {other} on the plain "
+        f"one, {area_text(theirs.mean_auroc)}. The mean AUROC changes by "
+        f"{_mean_change((ours, theirs))}, the worst by {_worst_change((ours, theirs))}. "
+        "Each network is attacked by itself, so that other images succeed."
+    )
+
+
+def _changes(pairs: dict[str, _Pair]) -> str:
+    rows = [[name, _mean_change(pair), _worst_change(pair)] for name, pair in pairs.items()]
+    head = ["the same score, decoupled less plain", "mean AUROC", "worst AUROC"]
+    return table(head, rows)
+
+
+def _best(scores: dict[str, ScoreFigures]) -> tuple[str, ScoreFigures]:
+    def mean(item: tuple[str, ScoreFigures]) -> float:
+        found = item[1].mean_auroc
+        return -1.0 if found is None else found.value
+
+    return max(scores.items(), key=mean)
+
+
+def _mean_change(pair: _Pair) -> str:
+    return _change(*(score.mean_auroc for score in pair))
+
+
+def _worst_change(pair: _Pair) -> str:
+    return _change(*(None if score.worst is None else score.worst.auroc for score in pair))
+
+
+def _change(ours: Estimate | None, theirs: Estimate | None) -> str:
+    if ours is None or theirs is None:
+        return change_text(None)
+    return change_text(difference_of(ours, theirs))

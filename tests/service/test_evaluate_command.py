@@ -1,0 +1,94 @@
+"""The evaluate command hands the plan and the networks over, and fails where the job fails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from detector.errors import ControlError
+from service import cli
+
+ARGUMENTS = ["evaluate", "--data", "d", "--table", "t", "--output", "o", "--device", "cpu"]
+
+
+@pytest.fixture
+def handed_over(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The options of each call of the job, which finds one good score and one that saw nothing."""
+    given: list[Any] = []
+    found = SimpleNamespace(
+        name="learnt",
+        mean_auroc=SimpleNamespace(value=0.98),
+        worst=SimpleNamespace(attack="cw-l2", auroc=SimpleNamespace(value=0.951)),
+    )
+    nothing = SimpleNamespace(name="one-class", mean_auroc=None, worst=None)
+    report = SimpleNamespace(levels=[SimpleNamespace(level="fast", fusions=[found, nothing])])
+
+    def evaluate(_: object, options: Any) -> Any:
+        given.append(options)
+        return report
+
+    monkeypatch.setattr("detector.data.load_splits", lambda *_, **__: None)
+    monkeypatch.setattr("detector.jobs.evaluation.evaluate", evaluate)
+    return given
+
+
+def test_the_bundled_default_is_evaluated_under_its_own_plan(
+    handed_over: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(ARGUMENTS) == 0
+    (options,) = handed_over
+    assert (options.plan.name, options.bundle, options.plain) == ("cifar10", None, None)
+    assert (options.table, options.output, options.device) == (Path("t"), Path("o"), "cpu")
+    assert not options.adaptive
+    written = capsys.readouterr().out
+    assert "fast, learnt: AUROC 0.980 on average, 0.951 at worst (cw-l2)" in written
+    assert "one-class" not in written
+    assert str(Path("o") / "report.md") in written
+
+
+def test_a_plan_and_all_that_is_compared_with_can_be_given(
+    handed_over: list[Any], tmp_path: Path
+) -> None:
+    plan = tmp_path / "plan.toml"
+    plan.write_text(
+        'name = "mine"\nattacks = ["fgsm:8/255"]\nlevels = ["fast"]\nfusions = ["learnt"]\n'
+        'few_shot = []\n[families]\ngradient = ["fgsm"]\n'
+    )
+    more = ["--plan", str(plan), "--adaptive", "--bundle", "b", "--released", "r.json"]
+    plain = ["--plain-network", "p.safetensors", "--plain-table", "pt"]
+    assert cli.run([*ARGUMENTS, *more, *plain]) == 0
+    (options,) = handed_over
+    assert options.plan.name == "mine"
+    assert (options.bundle, options.released, options.adaptive) == (Path("b"), Path("r.json"), True)
+    assert (options.plain.network, options.plain.table) == (Path("p.safetensors"), Path("pt"))
+
+
+@pytest.mark.parametrize("alone", [["--plain-network", "p"], ["--plain-table", "pt"]])
+def test_a_plain_network_without_its_table_is_refused(
+    handed_over: list[Any], capsys: pytest.CaptureFixture[str], alone: list[str]
+) -> None:
+    assert cli.run([*ARGUMENTS, *alone]) == 2
+    assert "should be given together" in capsys.readouterr().err
+    assert not handed_over
+
+
+def test_a_plan_that_cannot_be_read_is_refused_by_its_name(
+    handed_over: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run([*ARGUMENTS, "--plan", "none.toml"]) == 2
+    assert "none.toml should be a readable plan" in capsys.readouterr().err
+    assert not handed_over
+
+
+def test_a_control_that_breaks_fails_the_command(
+    handed_over: list[Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object) -> None:
+        raise ControlError("Every control of an evaluation should hold.")
+
+    monkeypatch.setattr("detector.jobs.evaluation.evaluate", broken)
+    assert cli.run(ARGUMENTS) == 2
+    assert "Every control of an evaluation should hold" in capsys.readouterr().err
