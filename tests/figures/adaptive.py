@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
 from detector.jobs.evaluation.adaptive import adaptive_figures
 from detector.jobs.evaluation.plan import AdaptivePlan
 from tests.figures.bench import Bench
@@ -20,9 +23,14 @@ def adaptive(bench: Bench) -> list[Figure]:
     Fewer images and steps than in the evaluation's own plan: what they do not reach, others may.
     """
     plan = AdaptivePlan(
-        levels=(bench.pipeline.default_level.value,), images=24, steps=50, queries=100
+        levels=(bench.pipeline.default_level.value,),
+        epsilons=(0.002, 0.005, _SMALL, 8 / 255),
+        images=24,
+        steps=50,
+        queries=100,
     )
-    found = adaptive_figures(bench.pipeline, bench.splits.test, plan, seed=0)
+    with tempfile.TemporaryDirectory(prefix="offpath-figures-") as folder:
+        found = adaptive_figures(bench.bundle, bench.splits.test, plan, Path(folder), seed=0)
     figures = []
     for point in found.points:
         share = next(each.share for each in point.success if each.budget == 0.05)
