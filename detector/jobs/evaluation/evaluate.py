@@ -30,6 +30,7 @@ from detector.jobs.evaluation.scored import baseline_figures, contender_figures
 from detector.jobs.evaluation.shifts import shift_figures
 from detector.jobs.evaluation.shipped import (
     recipe_of,
+    require_same_classes,
     require_same_detector,
     require_same_network,
     shipped_contender,
@@ -114,6 +115,7 @@ class _Evaluation:
         self._options = options
         self._plan = plan
         self._table = PathTable(options.table)
+        require_same_classes(splits, bundle.pipeline.class_names)
         require_same_network(self._table, bundle)
         if plan.few_shot:
             self._table.part(SplitName.FIT, plan.few_shot_attack)
@@ -123,6 +125,8 @@ class _Evaluation:
         self._shipped = shipped_contender(self._subject, bundle)
         twin = options.plain
         self._plain = None if twin is None else PlainNetwork.of(twin, self._recipe, plan)
+        if self._plain is not None:
+            require_same_classes(splits, self._plain.info.class_names)
 
     def report(self) -> EvaluationReport:
         """All figures."""

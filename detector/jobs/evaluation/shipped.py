@@ -8,6 +8,7 @@ from typing import TypeVar
 import torch
 
 from detector.bundle import Bundle
+from detector.data import Splits
 from detector.errors import DataError, InvalidInputError
 from detector.fingerprints import network_digest
 from detector.jobs.evaluation.contenders import Contender
@@ -17,7 +18,13 @@ from detector.path_table import PathTable
 from detector.scoring import FusionName
 from detector.scoring.classifiers import ClassifierName
 
-__all__ = ["recipe_of", "require_same_detector", "require_same_network", "shipped_contender"]
+__all__ = [
+    "recipe_of",
+    "require_same_classes",
+    "require_same_detector",
+    "require_same_network",
+    "shipped_contender",
+]
 
 _TOLERANCE = 1e-3
 """Between calibration scores of two machines, absolutely or relatively."""
@@ -54,6 +61,23 @@ def recipe_of(bundle: Bundle, plan: EvaluationPlan) -> Recipe:
         classifier=ClassifierName(facts.get("classifier", ClassifierName.GRADIENT_BOOSTING)),
         seed=int(facts.get("seed", 0)),
     )
+
+
+def require_same_classes(splits: Splits, class_names: tuple[str, ...]) -> None:
+    """Refuse images of other classes than those of a network.
+
+    Args:
+        splits: The data set.
+        class_names: Name of each class of the network.
+
+    Raises:
+        DataError: If the data set has others.
+    """
+    if splits.class_names != class_names:
+        raise DataError(
+            f"The data set should have the classes {', '.join(class_names)}. "
+            f"Found {', '.join(splits.class_names)}. Give the one that the network was trained on."
+        )
 
 
 def require_same_network(table: PathTable, bundle: Bundle) -> None:

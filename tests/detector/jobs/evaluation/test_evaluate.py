@@ -147,14 +147,14 @@ def setting(tmp_path_factory) -> Setting:
     return Setting(splits=splits, folder=folder)
 
 
-def _tinted(count: int, *, seed: int) -> ArraySource:
+def _tinted(count: int, *, seed: int, names: tuple[str, ...] = CLASSES) -> ArraySource:
     """Grey noise, a little more of it in the colour of the class: no copy changes that."""
     generator = np.random.default_rng(seed)
     labels = np.arange(count) % len(CLASSES)
     images = generator.normal(128, 25, (count, 1, 1, 1))
     images = images + generator.normal(0, 14, (count, SIDE, SIDE, 3))
     images[np.arange(count), :, :, labels] += 14
-    return ArraySource(images.clip(0, 255).round().astype(np.uint8), labels, CLASSES)
+    return ArraySource(images.clip(0, 255).round().astype(np.uint8), labels, names)
 
 
 def _train(network: nn.Module, splits: Splits, logits, steps: int = 40) -> None:
@@ -322,6 +322,13 @@ def test_a_table_of_another_network_is_refused(setting, tmp_path):
     with pytest.raises(DataError, match=r"with the bundle's network\. Found another network"):
         evaluate(setting.splits, options)
     assert not list(tmp_path.iterdir())
+
+
+def test_images_of_other_classes_are_refused(setting, tmp_path):
+    other = _tinted(30, seed=2, names=("cyan", "magenta", "yellow"))
+    splits = Splits.divide(other, other, preprocessing=PREPROCESSING)
+    with pytest.raises(DataError, match=r"the classes red, green, blue\. Found cyan"):
+        evaluate(splits, setting.options(tmp_path))
 
 
 def test_a_table_that_the_bundle_was_not_calibrated_with_is_refused(setting, tmp_path):
