@@ -1,0 +1,113 @@
+"""`offpath calibrate`: a thin door to the job."""
+
+# ruff: noqa: PLC0415  # commands import late: help and errors should not wait for torch
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from service.offline_options import choice
+
+__all__ = ["calibrate"]
+
+_CLASSIFIERS = "random-forest, adaboost, gradient-boosting"
+
+
+def calibrate(
+    *,
+    table: Annotated[
+        Path, typer.Option(help="The path table, as extract writes it.", metavar="DIR")
+    ],
+    network: Annotated[
+        Path, typer.Option(help="The network that it was extracted with.", metavar="FILE")
+    ],
+    output: Annotated[Path, typer.Option(help="Folder of the bundle.", metavar="DIR")],
+    alpha: Annotated[float, typer.Option(help="False-alarm budget in (0, 1).")] = 0.05,
+    confidence: Annotated[
+        float, typer.Option(help="Probability in (0, 1) that the promise holds.")
+    ] = 0.95,
+    guarantee: Annotated[
+        str,
+        typer.Option(
+            help="pac: this calibration keeps alpha, with the confidence. plain: the "
+            "average one does."
+        ),
+    ] = "pac",
+    fusion: Annotated[
+        str,
+        typer.Option(
+            help="How statistics become one score. one-class: without any attack. learnt: by trees "
+            "fitted on the table's attacks."
+        ),
+    ] = "one-class",
+    classifier: Annotated[
+        str, typer.Option(help=f"Which trees, where the fusion is learnt: {_CLASSIFIERS}.")
+    ] = "gradient-boosting",
+    level: Annotated[
+        str | None,
+        typer.Option(
+            help="What a verdict may cost where the caller does not say: fast, standard, thorough. "
+            "Default: standard where the table has copies (extract --copy)."
+        ),
+    ] = None,
+    copy: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Copy that levels look at, the standard level's first; may be repeated. Default: "
+            "all that the table has."
+        ),
+    ] = None,
+    folds: Annotated[
+        int, typer.Option(min=0, help="Folds of the reported cross-validation; 0 for none.")
+    ] = 3,
+    seed: Annotated[int, typer.Option(help="Fixes classifier and folds.")] = 0,
+) -> None:
+    """Fit the detector on a path table, calibrate it, and write the bundle.
+
+    The first of the table's copies serves the standard level, all of them the thorough one; those
+    that do not leave clean predictions alone are dropped.
+    """
+    from detector.conformal import Guarantee
+    from detector.copies import parse_copy
+    from detector.jobs.calibrate import CalibrateOptions
+    from detector.jobs.calibrate import calibrate as run
+    from detector.pipeline import LevelName
+    from detector.scoring import FusionName
+    from detector.scoring.classifiers import ClassifierName
+
+    result = run(
+        CalibrateOptions(
+            table=table,
+            network=network,
+            output=output,
+            alpha=alpha,
+            confidence=confidence,
+            guarantee=choice(Guarantee, guarantee, "guarantee"),
+            fusion=choice(FusionName, fusion, "fusion"),
+            classifier=choice(ClassifierName, classifier, "classifier"),
+            default_level=None if level is None else choice(LevelName, level, "level"),
+            copies=None if copy is None else tuple(parse_copy(text).name for text in copy),
+            folds=folds,
+            seed=seed,
+        )
+    )
+    for attack in result.attacks:
+        typer.echo(
+            f"{attack.attack}: {attack.images} images, AUROC {_figure(attack.auroc)}, "
+            f"{_figure(attack.auroc_unseen)} if it is never seen in fitting"
+        )
+    for dropped in result.dropped:
+        typer.echo(
+            f"{dropped.copy}: dropped, as only {dropped.share:.1%} of clean images keep their class"
+        )
+    for info in result.manifest.levels:
+        looked_at = ", ".join(info.copies) or "no copies"
+        typer.echo(f"{info.name}: {1 + len(info.copies)} passes ({looked_at})")
+    typer.echo(f"Calibrated: {result.bundle} (digest {result.manifest.digest})")
+
+
+def _figure(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.3f}"

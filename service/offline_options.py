@@ -1,0 +1,39 @@
+"""Options that several offline commands have."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+
+from detector.errors import InvalidInputError
+
+__all__ = ["DataOption", "OutputOption", "choice"]
+
+E = TypeVar("E", bound=StrEnum)
+
+DataOption = Annotated[
+    Path,
+    typer.Option(
+        help="The images: an .npz file, torchvision's CIFAR-10 folder, or a folder with train/ "
+        "and test/ of one folder a class.",
+        metavar="PATH",
+    ),
+]
+OutputOption = Annotated[Path, typer.Option(help="Folder for what is written.", metavar="DIR")]
+
+
+def choice(kind: type[E], value: str, option: str) -> E:
+    """The member that an option names.
+
+    Raises:
+        InvalidInputError: If it names none.
+    """
+    try:
+        return kind(value)
+    except ValueError as error:
+        raise InvalidInputError(
+            f"--{option} should be one of {', '.join(kind)}. Found {value!r}.", field=option
+        ) from error

@@ -1,0 +1,176 @@
+"""`offpath train`: a thin door to the job."""
+
+# ruff: noqa: PLC0415  # commands import late: help and errors should not wait for torch
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from detector.errors import DataError
+from service.offline_options import DataOption, OutputOption, choice
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["train"]
+
+_PRESETS = (
+    "resnet20-cifar10, resnet20-cifar10-robust, resnet56-cifar10, vgg-cifar10, "
+    "googlenet-cifar10, resnet18-imagenet, vgg16-imagenet"
+)
+_BACKBONES = (
+    "cifar-resnet20, cifar-resnet56, cifar-vgg19-bn, cifar-googlenet, resnet18, resnet34, "
+    "resnet50, vgg16, vgg16-bn, googlenet"
+)
+
+
+def train(
+    *,
+    data: DataOption,
+    output: OutputOption,
+    preset: Annotated[str, typer.Option(help=f"Recipe: {_PRESETS}.")] = "resnet20-cifar10",
+    backbone: Annotated[
+        str | None, typer.Option(help=f"Network: {_BACKBONES}. Default: the recipe's.")
+    ] = None,
+    plain_epochs: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Epochs of the plain network. Default: the recipe's; none with --weights."
+        ),
+    ] = None,
+    decoupled_epochs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Epochs of the decoupled network. Default: the recipe's."),
+    ] = None,
+    settled_epochs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Epochs at the end with the gates of evaluation, for recipes that have some. "
+            "Default: the recipe's.",
+        ),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            help="Trained plain network to start from: a state dict (.safetensors, .pt) or a name "
+            "of torchvision, such as ResNet18_Weights.IMAGENET1K_V1. It is trained further only "
+            "where --plain-epochs says for how long."
+        ),
+    ] = None,
+    robust: Annotated[
+        bool,
+        typer.Option(
+            "--robust",
+            help="Train on images that are attacked at each step (PGD, 8/255): takes up to four "
+            "times as long, and gives up accuracy on clean images for some on attacked ones.",
+        ),
+    ] = False,
+    gate_margin: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            help="Weight of a loss that keeps gate logits half a unit or more away from zero. "
+            "Default: the recipe's, which is none.",
+        ),
+    ] = None,
+    copy_consistency: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            help="Weight of a loss that keeps classes and gates the same when an image moves by "
+            "one pixel. Default: the recipe's, which is none.",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Fixes all that is random.")] = 0,
+    bf16: Annotated[
+        bool, typer.Option("--bf16", help="Compute in bfloat16 where that is safe.")
+    ] = False,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Translate with torch.compile: slow start, fast run.")
+    ] = False,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that read images ahead.")] = 0,
+    checkpoint_every_s: Annotated[
+        float, typer.Option(min=1.0, help="Longest time between two checkpoints, seconds.")
+    ] = 120.0,
+    stop_after_steps: Annotated[
+        int | None, typer.Option(min=1, help="Stop after so many steps of this run.")
+    ] = None,
+) -> None:
+    """Train a network, plain first, then decoupled.
+
+    Stopped at any point, the same command continues.
+    """
+    from detector.data import load_splits
+    from detector.decoupling import Backbone
+    from detector.decoupling.recipes import Preset, recipe_of
+    from detector.jobs.train import TrainingOptions
+    from detector.jobs.train import train as run
+
+    recipe = recipe_of(choice(Preset, preset, "preset")).shortened(
+        plain_epochs=plain_epochs,
+        decoupled_epochs=decoupled_epochs,
+        settled_epochs=settled_epochs,
+    )
+    if backbone is not None:
+        recipe = recipe.with_backbone(choice(Backbone, backbone, "backbone"))
+    if robust:
+        recipe = recipe.hardened()
+    if gate_margin is not None:
+        recipe = recipe.with_gate_margin(gate_margin)
+    if copy_consistency is not None:
+        recipe = recipe.with_copy_consistency(copy_consistency)
+    options = TrainingOptions(
+        output=output,
+        seed=seed,
+        precision="bf16" if bf16 else "no",
+        compiled=compiled,
+        workers=workers,
+        checkpoint_every_s=checkpoint_every_s,
+        initial_weights=None if weights is None else _initial_weights(weights),
+        train_further=plain_epochs is not None,
+        stop_after_steps=stop_after_steps,
+    )
+    result = run(load_splits(data), recipe, options)
+    if result.finished:
+        typer.echo(f"Trained: {result.network} (and the plain network, {result.plain})")
+    else:
+        typer.echo("Stopped before the end; the same command continues.")
+
+
+def _initial_weights(name: str) -> dict[str, Tensor]:
+    """A state dict, from a file or by a name of torchvision."""
+    import torch
+    from safetensors.torch import load_file
+    from torchvision.models import get_weight
+
+    path = Path(name)
+    state: object
+    try:
+        if path.suffix == ".safetensors":
+            state = load_file(path)
+        elif path.exists():
+            # Tensors only: a checkpoint must not be able to run code.
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        else:
+            state = get_weight(name).get_state_dict()
+    except Exception as error:  # bytes that are no pickle raise whatever they hit
+        lines = str(error).splitlines() or [type(error).__name__]
+        raise _weights_error(name, lines[0]) from error
+    if not isinstance(state, dict):
+        raise _weights_error(name, f"a {type(state).__name__} inside")
+    strange = [key for key, value in state.items() if not isinstance(value, torch.Tensor)]
+    if strange:
+        raise _weights_error(name, f"{strange[0]!r} inside, which is no tensor")
+    return state
+
+
+def _weights_error(name: str, found: str) -> DataError:
+    return DataError(
+        "--weights should be a state dict of tensors (.safetensors, .pt) or a name of "
+        f"torchvision's weights. Found {name!r}: {found.rstrip('.')}. "
+        "Give another file or name, or leave it out."
+    )
