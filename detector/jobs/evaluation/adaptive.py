@@ -18,7 +18,6 @@ from detector.attacks.adaptive import (
     JointPgd,
     OrthogonalPgd,
     SelectivePgd,
-    Target,
     black_box_trails,
     measure_curve,
     rejection_is_believable,
@@ -27,8 +26,9 @@ from detector.attacks.adaptive import (
 )
 from detector.attacks.adaptive import HealthCheck as FoundCheck
 from detector.bundle import Bundle
-from detector.data import TestImages
+from detector.data import Splits
 from detector.jobs.evaluation.adaptive_kept import kept_figures
+from detector.jobs.evaluation.adaptive_target import target_of
 from detector.jobs.evaluation.estimates import Share
 from detector.jobs.evaluation.figures import ShareAtBudget
 from detector.jobs.evaluation.plain_values import to_plain
@@ -39,9 +39,10 @@ from detector.jobs.evaluation.report_sections import (
     HalfSuccess,
     HealthCheck,
 )
+from detector.jobs.image_order import ImageOrder
 from detector.jobs.progress import Progress
+from detector.path_table import SplitName
 from detector.pipeline import Level, Pipeline
-from detector.scoring import Observation
 
 __all__ = ["adaptive_figures"]
 
@@ -50,13 +51,14 @@ _BATCH = 50
 
 
 def adaptive_figures(
-    bundle: Bundle, test: TestImages, plan: AdaptivePlan, folder: Path, *, seed: int
+    bundle: Bundle, splits: Splits, plan: AdaptivePlan, folder: Path, *, seed: int
 ) -> AdaptiveFigures:
     """Attack each level of a plan with all of the detector known.
 
     Args:
         bundle: What is attacked.
-        test: Test images; the first ones that are classified right are attacked.
+        splits: The data set; of its first test images in the order of extraction, those that are
+            classified right are attacked.
         plan: How.
         folder: Where the figures of each attacker are kept; those that an earlier run left there
             are used.
@@ -70,18 +72,19 @@ def adaptive_figures(
     pipeline = bundle.pipeline
     levels = [pipeline.level(name) for name in plan.levels]
     attacks = _attacks(plan)
+    images = ImageOrder.of(splits, SplitName.TEST, plan.images)
     facts = {
         "bundle": bundle.manifest.digest,
-        "images": test.digest(),
+        "images": splits.test.digest(),
         "plan": to_plain(plan),
         "seed": seed,
     }
     found: list[AdaptiveFigures] = []
-    batches = -(-plan.images // _BATCH)
+    batches = -(-images.asked // _BATCH)
     total = len(levels) * (len(attacks) * len(plan.epsilons) + 2) * batches
     with Progress.shown("adaptive attacks", total) as progress:
         for level in levels:
-            run = _Run(pipeline, test, plan, level, seed, progress)
+            run = _Run(pipeline, images, plan, level, seed, progress)
             for name, attack in attacks.items():
                 path = folder / f"{level.name}-{name}.json"
                 found.append(kept_figures(path, facts, partial(run.figures, name, attack)))
@@ -107,30 +110,21 @@ class _Run:
     def __init__(
         self,
         pipeline: Pipeline,
-        test: TestImages,
+        images: ImageOrder,
         plan: AdaptivePlan,
         level: Level,
         seed: int,
         progress: Progress,
     ) -> None:
-        def score(seen: Observation) -> Tensor:
-            scores: Tensor = level.suspicion(seen).scores
-            return scores
-
+        rows = images.order[: images.asked]
         self._pipeline = pipeline
         self._plan = plan
         self._level = level
         self._seed = seed
         self._progress = progress
-        self._target = Target(
-            network=pipeline.network,
-            preprocessing=pipeline.preprocessing,
-            score=score,
-            flags=level.conformal.flags,
-            copies=level.copies,
-        )
-        self._images = test.read(range(plan.images), pipeline.preprocessing)
-        self._labels = torch.from_numpy(test.labels[: plan.images])
+        self._images = images.images.read(rows.tolist(), pipeline.preprocessing)
+        self._labels = torch.from_numpy(images.images.labels[rows])
+        self._target = target_of(pipeline, level, self._images)
 
     def figures(self, name: str, attack: AdaptiveAttack) -> AdaptiveFigures:
         """What one attacker reaches."""

@@ -193,7 +193,7 @@ class _Evaluation:
             return None
         return adaptive_figures(
             self._bundle,
-            self._splits.test,
+            self._splits,
             self._plan.adaptive,
             self._options.output / "adaptive",
             seed=self._plan.seed,
