@@ -132,7 +132,7 @@ def setting(tmp_path_factory) -> Setting:
     Setting.extract(always_open(plain), splits, folder / "plain-paths")
 
     network = build_network(info)
-    network.backbone.load_state_dict(plain.state_dict(), strict=False)
+    network.backbone.load_state_dict(plain.state_dict())
     for controller in network.controllers:  # gates of both states from the start
         nn.init.normal_(controller.excite.weight)
         nn.init.zeros_(controller.excite.bias)
