@@ -30,7 +30,7 @@ def adaptive(bench: Bench) -> list[Figure]:
         queries=100,
     )
     with tempfile.TemporaryDirectory(prefix="offpath-figures-") as folder:
-        found = adaptive_figures(bench.bundle, bench.splits.test, plan, Path(folder), seed=0)
+        found = adaptive_figures(bench.bundle, bench.splits, plan, Path(folder), seed=0)
     figures = []
     for point in found.points:
         share = next(each.share for each in point.success if each.budget == 0.05)
