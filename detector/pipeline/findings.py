@@ -80,6 +80,7 @@ class Findings:
         scores: Higher is more suspicious, float32 of shape (B,); NaN where not finite.
         p_values: float64 of shape (B,); NaN where the score is not finite.
         layer_weights: Share of each layer in how far the path lies from its class, shape (B, L).
+        testimony: What each witness of the level's fusion adds to the score, shape (B, W).
     """
 
     level: LevelName
@@ -90,6 +91,7 @@ class Findings:
     scores: Tensor
     p_values: Tensor
     layer_weights: Tensor
+    testimony: Tensor
 
     def __len__(self) -> int:
         return len(self.predicted)

@@ -181,6 +181,7 @@ class Pipeline:
             scores=scores,
             p_values=chosen.conformal.p_values(scores, predicted),
             layer_weights=found.layer_weights.cpu(),
+            testimony=found.testimony.cpu(),
         )
 
     def detect(self, findings: Findings, row: int, alpha: float | None = None) -> Detection:
@@ -199,8 +200,10 @@ class Pipeline:
         score = float(findings.scores[row])
         p_value = float(findings.p_values[row])
         layers = self._heaviest(findings.layer_weights[row]) if math.isfinite(score) else ()
-        conformal = self.levels[findings.level].conformal
-        verdict, reason = self._decide(conformal, predicted, score, p_value, alpha, layers)
+        level = self.levels[findings.level]
+        verdict, reason = self._decide(level.conformal, predicted, score, p_value, alpha)
+        if verdict is Verdict.OFF_PATH:
+            reason += f" Above all, {_loudest(level, findings.testimony[row])}."
         return Detection(
             predicted_class=predicted,
             label=self.class_names[predicted],
@@ -258,7 +261,6 @@ class Pipeline:
         score: float,
         p_value: float,
         alpha: float,
-        layers: tuple[LayerWeight, ...],
     ) -> tuple[Verdict, str]:
         label = self.class_names[predicted]
         if not math.isfinite(score):
@@ -273,12 +275,11 @@ class Pipeline:
         # The threshold is a place divided by n + 1, as the p-value is: equal places are equal.
         if p_value <= threshold:
             return Verdict.OFF_PATH, (
-                f"Its path is stranger than that of nearly all clean images predicted as {label} "
-                f"(p-value {p_value:.3g}, flagged up to {threshold:.3g}); it lies furthest from "
-                f"its class in {layers[0].name}."
+                f"It is stranger than nearly all clean images predicted as {label} "
+                f"(p-value {p_value:.3g}, flagged up to {threshold:.3g})."
             )
         return Verdict.ON_PATH, (
-            f"Its path is one that clean images predicted as {label} take "
+            f"It is no stranger than clean images predicted as {label} are "
             f"(p-value {p_value:.3g}, flagged up to {threshold:.3g})."
         )
 
@@ -288,6 +289,14 @@ class Pipeline:
             LayerWeight(name=self.layout.names[index], weight=weight)
             for weight, index in zip(largest.values.tolist(), largest.indices.tolist(), strict=True)
         )
+
+
+def _loudest(level: Level, testimony: Tensor) -> str:
+    """What weighed most in a score, as a clause."""
+    witnesses = level.suspicion.fusion.witnesses
+    if not witnesses:
+        return "it resembles attacks that the detector was fitted on"
+    return witnesses[int(testimony.argmax())].meaning
 
 
 def _rounded_up(share: float) -> str:

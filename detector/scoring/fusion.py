@@ -62,6 +62,15 @@ class Fusion(nn.Module, ABC):
                 f"Found the shape {tuple(statistics.shape)}."
             )
 
+    @property
+    def witnesses(self) -> tuple[Witness, ...]:
+        """Whose testimony the score is the sum of; none where it is no such sum."""
+        return ()
+
+    def testimony(self, statistics: Tensor) -> Tensor:
+        """What each witness adds to the score, (B, S) -> (B, W)."""
+        return statistics.new_zeros(len(statistics), 0)
+
     @abstractmethod
     def _fuse(self, statistics: Tensor) -> Tensor:
         """One score a row, (B, S) -> (B,)."""
@@ -74,10 +83,12 @@ class Witness:
     Args:
         name: What it is called in reports.
         statistics: Names of its statistics, at least one.
+        meaning: What it says of an image where it is surprised, a clause for people.
     """
 
     name: str
     statistics: tuple[str, ...]
+    meaning: str
 
 
 class OneClassFusion(Fusion):
@@ -111,7 +122,7 @@ class OneClassFusion(Fusion):
                 "Witnesses should have at least one statistic each, all of them known. "
                 f"Found {', '.join(unknown) or 'none'}."
             )
-        self.witnesses = tuple(witnesses)
+        self._witnesses = tuple(witnesses)
         place = {name: index for index, name in enumerate(names)}
         columns = torch.tensor([place[name] for name in wanted])
         sizes = torch.tensor([len(witness.statistics) for witness in witnesses])
@@ -138,8 +149,14 @@ class OneClassFusion(Fusion):
         self.together.fit(self._sums(columns))
         return self
 
+    @property
+    @override
+    def witnesses(self) -> tuple[Witness, ...]:
+        return self._witnesses
+
+    @override
     def testimony(self, statistics: Tensor) -> Tensor:
-        """Surprisal of each witness, nats, (B, S) -> (B, W): what the score is the sum of."""
+        """Surprisal of each witness, nats, (B, S) -> (B, W)."""
         return cast("Tensor", self.together(self._sums(statistics[:, self.columns])))
 
     @override

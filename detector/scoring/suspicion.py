@@ -30,22 +30,38 @@ def one_class_witnesses(copies: tuple[str, ...]) -> tuple[Witness, ...]:
     Args:
         copies: Names of the copies, none for one pass.
     """
-    path = Witness(name="activations", statistics=("activations/own:all",))
+    path = Witness(
+        name="activations",
+        statistics=("activations/own:all",),
+        meaning="its filters respond unlike those of clean images of that class",
+    )
     if not copies:
         return (
             path,
-            Witness(name="other class", statistics=("activations/margin:all",)),
-            Witness(name="energy", statistics=("confidence/high-energy",)),
+            Witness(
+                name="other class",
+                statistics=("activations/margin:all",),
+                meaning="its filters respond as those of another class do",
+            ),
+            Witness(
+                name="energy",
+                statistics=("confidence/high-energy",),
+                meaning="the network is surer of it than of clean images",
+            ),
         )
-    falls = (MARGIN_FALL, PROBABILITY_FALL)
+    falls = {
+        MARGIN_FALL: "its lead over some other class shrinks when the image is copied",
+        PROBABILITY_FALL: "the prediction fades when the image is copied",
+    }
     return (
         path,
         *(
             Witness(
                 name=fall.replace("-", " "),
                 statistics=tuple(f"{_STABILITY}/{fall}:{copy}" for copy in copies),
+                meaning=meaning,
             )
-            for fall in falls
+            for fall, meaning in falls.items()
         ),
     )
 
@@ -58,10 +74,13 @@ class SuspicionScores:
         scores: Higher is more suspicious, float32 of shape (B,); NaN where the network's output
             was not finite.
         layer_weights: Share of each layer in how far the path lies from its class, (B, L).
+        testimony: What each witness of the fusion adds to the score, (B, W); W is 0 where the
+            score is no such sum.
     """
 
     scores: Tensor
     layer_weights: Tensor
+    testimony: Tensor
 
 
 class Statistics(nn.Module):
@@ -154,4 +173,5 @@ class Suspicion(nn.Module):
         return SuspicionScores(
             scores=cast("Tensor", self.fusion(values)),
             layer_weights=path_scores.layer_weights(own),
+            testimony=self.fusion.testimony(values),
         )

@@ -24,7 +24,7 @@ def adaptive(bench: Bench) -> list[Figure]:
     """
     plan = AdaptivePlan(
         levels=(bench.pipeline.default_level.value,),
-        epsilons=(0.002, 0.005, _SMALL, 8 / 255),
+        epsilons=(1 / 255, _SMALL, 8 / 255),
         images=24,
         steps=50,
         queries=100,

@@ -147,7 +147,7 @@ def calibration_sizes(
                     ShareAtBudget(
                         budget=budget,
                         share=Share.of_flags(table.flags(scores, predicted, budget).numpy())
-                        if bool((table.ranks(budget) > 0).any())
+                        if bool((table.ranks(budget) > 0).all())
                         else None,
                     )
                     for budget in budgets

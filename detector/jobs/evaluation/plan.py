@@ -24,6 +24,8 @@ from detector.jobs.evaluation.plan_checks import (
     check_whole,
 )
 
+_ONE_STEP = 1 / 255 - 1e-9
+
 __all__ = ["AdaptivePlan", "CorruptionPlan", "EvaluationPlan"]
 
 
@@ -63,7 +65,8 @@ class AdaptivePlan:
 
     Args:
         levels: Names of the levels that are attacked.
-        epsilons: Radii in [0, 1] pixel scale, rising.
+        epsilons: Radii in [0, 1] pixel scale, rising, each at least 1/255. Images have 8 bits: a
+            radius of 0.01 is used up to 2/255.
         images: How many test images are attacked.
         steps: Gradient steps of each search.
         restarts: Starts of each search.
@@ -83,6 +86,12 @@ class AdaptivePlan:
     def __post_init__(self) -> None:
         check_names("adaptive.levels", self.levels, least=0)
         check_shares("adaptive.epsilons", self.epsilons)
+        if min(self.epsilons) < _ONE_STEP:
+            raise InvalidInputError(
+                "adaptive.epsilons should be at least 1/255, one step of 8 bits. "
+                f"Found {min(self.epsilons):g}, which leaves no pixel to change.",
+                field="adaptive.epsilons",
+            )
         for name in ("images", "steps", "restarts", "queries"):
             check_whole(f"adaptive.{name}", (getattr(self, name),), least=1)
 

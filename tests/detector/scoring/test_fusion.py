@@ -31,7 +31,11 @@ def probe() -> Tensor:
 
 def one_class(*witnesses: tuple[str, ...]) -> OneClassFusion:
     return OneClassFusion(
-        NAMES, [Witness(name=f"witness {n}", statistics=each) for n, each in enumerate(witnesses)]
+        NAMES,
+        [
+            Witness(name=f"witness {n}", statistics=each, meaning=f"it is strange {n}")
+            for n, each in enumerate(witnesses)
+        ],
     )
 
 
