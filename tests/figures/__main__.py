@@ -14,6 +14,7 @@ from tests.figures.adaptive import adaptive
 from tests.figures.attacks import attacks
 from tests.figures.bench import Bench
 from tests.figures.cancellation import cancellation
+from tests.figures.evaluation import evaluation
 from tests.figures.extract_memory import extract_memory
 from tests.figures.false_alarms import false_alarms
 from tests.figures.figure import Figure
@@ -38,6 +39,7 @@ _MEASUREMENTS: dict[str, Measurement] = {
     "shift": shift,
     "adaptive": adaptive,
     "paper-table": paper_table,
+    "evaluation": evaluation,
 }
 
 

@@ -29,6 +29,16 @@ def false_alarms(bench: Bench) -> list[Figure]:
                     holds=bool(flagged.mean() <= target),
                 )
             )
+            classes = range(len(bench.pipeline.class_names))
+            above = [c for c in classes if flagged[predicted == c].mean() > alpha]
+            figures.append(
+                Figure(
+                    name=f"false alarms at budget {alpha:.0%}, {level}, classes above it",
+                    target="none",
+                    measured=f"{len(above)} of {len(classes)}",
+                    holds=not above,
+                )
+            )
             figures += [
                 _of_class(f"{alpha:.0%}, {level}, predicted {name}", flagged[predicted == c], alpha)
                 for c, name in enumerate(bench.pipeline.class_names)

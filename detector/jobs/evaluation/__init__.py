@@ -9,6 +9,7 @@ from detector.jobs.evaluation.report import EvaluationReport
 
 __all__ = [
     "DEFAULT_PLAN",
+    "RELEASED_REPORT",
     "EvaluateOptions",
     "EvaluationPlan",
     "EvaluationReport",
@@ -18,3 +19,6 @@ __all__ = [
 
 DEFAULT_PLAN = Path(__file__).parent / "plans" / "cifar10.toml"
 """What the bundled default is evaluated under."""
+
+RELEASED_REPORT = Path(__file__).parent / "released" / "cifar10.json"
+"""What the bundled default reached under that plan: a new default must not fall below it."""
