@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from typing import Self, cast
 
 import torch
@@ -83,13 +84,32 @@ class PathScores(nn.Module):
             score.fit(clean)
         return self
 
-    def forward(self, seen: Observation) -> Tensor:
+    def forward(self, seen: Observation, only: Collection[str] | None = None) -> Tensor:
         """All statistics of a batch, float of shape (B, S), each higher for more suspicious.
 
         Args:
             seen: What the network told about the images; copies are not read.
+            only: Keys of the scores that are wanted, such as ``bits``; the statistics of others
+                are 0. By default all.
         """
-        return torch.cat([score(seen) for _, score in self._items()], dim=1)
+        parts = [
+            cast("Tensor", score(seen))
+            if only is None or key in only
+            else seen.class_logits.new_zeros(len(seen), len(score.names))
+            for key, score in self._items()
+        ]
+        return torch.cat(parts, dim=1)
+
+    def keys_of(self, statistics: Iterable[str]) -> frozenset[str]:
+        """Keys of the scores that have statistics of these names, or tell the layers' weights.
+
+        Args:
+            statistics: Names such as ``bits/own:layer1.0.conv1``.
+        """
+        wanted = {name.partition("/")[0] for name in statistics}
+        return frozenset(
+            key for key, score in self._items() if key in wanted or isinstance(score, LayerScore)
+        )
 
     def layer_weights(self, statistics: Tensor) -> Tensor:
         """Share of each layer in how far the paths lie from their classes.

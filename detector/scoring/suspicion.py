@@ -107,16 +107,17 @@ class Statistics(nn.Module):
         changes = (f"{_STABILITY}/{name}" for name in self._stability.names)
         return (*self.path_scores.names, *changes)
 
-    def forward(self, seen: Observation) -> Tensor:
+    def forward(self, seen: Observation, only: frozenset[str] | None = None) -> Tensor:
         """All statistics, float of shape (B, S), those of the path first.
 
         Args:
             seen: What the network told about images and copies.
+            only: Keys of the path's scores that are wanted, see `PathScores`; by default all.
 
         Raises:
             ValueError: If a copy is missing, or layout or classes are others.
         """
-        own = cast("Tensor", self.path_scores(seen))
+        own = cast("Tensor", self.path_scores(seen, only))
         if self._stability is None:
             return own
         return torch.cat([own, self._stability(seen)], dim=1)
@@ -142,6 +143,9 @@ class Suspicion(nn.Module):
             )
         self.statistics = statistics
         self.fusion = fusion
+        # A sum of witnesses leaves most scores unread, and a network in production is in a hurry.
+        heard = [name for witness in fusion.witnesses for name in witness.statistics]
+        self._only = statistics.path_scores.keys_of(heard) if heard else None
 
     @property
     def layout(self) -> PathLayout:
@@ -167,7 +171,7 @@ class Suspicion(nn.Module):
         Raises:
             ValueError: If a copy is missing, or layout or classes are others.
         """
-        values = cast("Tensor", self.statistics(seen))
+        values = cast("Tensor", self.statistics(seen, self._only))
         path_scores = self.statistics.path_scores
         own = values[:, : len(path_scores.names)]
         return SuspicionScores(
