@@ -102,6 +102,7 @@ class FakePipeline:
             scores=scores,
             p_values=1 / (1 + scores),
             layer_weights=torch.tensor([[0.25, 0.75]]).repeat(count, 1),
+            testimony=torch.zeros(count, 0),
         )
 
     def check_alpha(self, alpha: float | None) -> float:
