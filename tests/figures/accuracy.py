@@ -13,6 +13,9 @@ from tests.figures.figure import Figure, share_text
 __all__ = ["accuracy"]
 
 _PLAIN = Path(__file__).parent / "weights" / "plain.safetensors"
+_LONGER = _PLAIN.with_name("plain-64-epochs.safetensors")
+"""What the present recipe gives from scratch; the next default can start from it."""
+
 _PLAIN_TARGET = 0.91
 _LOSS_TARGET = 0.015
 
@@ -20,14 +23,7 @@ _LOSS_TARGET = 0.015
 def accuracy(bench: Bench) -> list[Figure]:
     """Test accuracy of the decoupled network and of the plain one that it was trained from."""
     labels = bench.splits.test.labels
-    plain, info = load_plain(_PLAIN)
-    right = 0
-    with torch.inference_mode():
-        for start in range(0, len(labels), 250):
-            rows = range(start, min(start + 250, len(labels)))
-            images = bench.splits.test.read(rows, info.preprocessing)
-            predicted = plain(info.preprocessing(images)).argmax(dim=1).numpy()
-            right += int((predicted == labels[rows.start : rows.stop]).sum())
+    right, longer = _right(bench, _PLAIN), _right(bench, _LONGER)
     decoupled = int((bench.clean.predicted == labels).sum())
     lost = (right - decoupled) / len(labels)
     return [
@@ -36,6 +32,12 @@ def accuracy(bench: Bench) -> list[Figure]:
             target=f">= {_PLAIN_TARGET:.1%}",
             measured=share_text(right, len(labels)),
             holds=right / len(labels) >= _PLAIN_TARGET,
+        ),
+        Figure(
+            name="test accuracy, plain ResNet-20 of the present recipe, 64 epochs",
+            target="",
+            measured=share_text(longer, len(labels)),
+            holds=None,
         ),
         Figure(
             name="test accuracy, decoupled ResNet-20",
@@ -50,3 +52,16 @@ def accuracy(bench: Bench) -> list[Figure]:
             holds=lost <= _LOSS_TARGET,
         ),
     ]
+
+
+def _right(bench: Bench, weights: Path) -> int:
+    """How many test images a plain network classifies right."""
+    plain, info = load_plain(weights)
+    labels, right = bench.splits.test.labels, 0
+    with torch.inference_mode():
+        for start in range(0, len(labels), 250):
+            rows = range(start, min(start + 250, len(labels)))
+            images = bench.splits.test.read(rows, info.preprocessing)
+            predicted = plain(info.preprocessing(images)).argmax(dim=1).numpy()
+            right += int((predicted == labels[rows.start : rows.stop]).sum())
+    return right
