@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from detector.jobs.evaluation.estimates import clopper_pearson
 from detector.pipeline import LevelName
 from tests.figures.bench import Bench
-from tests.figures.figure import Figure, share_interval, share_text
+from tests.figures.figure import Figure, share_text
 
 __all__ = ["false_alarms"]
 
@@ -56,7 +57,7 @@ def _flagged(bench: Bench, level: LevelName, alpha: float) -> np.ndarray:
 
 def _of_class(name: str, flagged: np.ndarray, alpha: float) -> Figure:
     hits = int(flagged.sum())
-    low, _ = share_interval(hits, len(flagged))
+    low, _ = clopper_pearson(hits, len(flagged))
     return Figure(
         name=f"false alarms at budget {name}",
         target=f"{alpha:.0%} not below the interval",

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import beta
 from sklearn.metrics import roc_auc_score
 
-__all__ = ["Figure", "auroc_with_interval", "share_interval", "share_text"]
+from detector.jobs.evaluation.estimates import clopper_pearson
+
+__all__ = ["Figure", "auroc_with_interval", "share_text"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,17 +40,9 @@ class Figure:
         return {**asdict(self), "outcome": self.outcome}
 
 
-def share_interval(hits: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Clopper-Pearson interval of a share."""
-    tail = (1 - confidence) / 2
-    low = beta.ppf(tail, hits, total - hits + 1) if hits else 0.0
-    high = beta.ppf(1 - tail, hits + 1, total - hits) if hits < total else 1.0
-    return float(low), float(high)
-
-
 def share_text(hits: int, total: int) -> str:
     """A share in per cent with its 95 % interval."""
-    low, high = share_interval(hits, total)
+    low, high = clopper_pearson(hits, total)
     return f"{hits / total:.2%} [{low:.2%}, {high:.2%}] of {total}"
 
 
