@@ -6,7 +6,7 @@ name that commands and tables write, ``shift:left``. Nothing here is random.
 
 from detector.copies.base import Copy
 from detector.copies.filters import BitDepth, Jpeg, Median
-from detector.copies.moves import Direction, Flip, Scale, Shift
+from detector.copies.moves import Direction, Flip, Scale, Shift, shifted
 from detector.copies.names import CopyName, copy_class, parse_copy
 
 __all__ = [
@@ -21,4 +21,5 @@ __all__ = [
     "Shift",
     "copy_class",
     "parse_copy",
+    "shifted",
 ]

@@ -15,7 +15,7 @@ from typing_extensions import override
 from detector.copies.base import Copy
 from detector.errors import InvalidInputError
 
-__all__ = ["Direction", "Flip", "Scale", "Shift"]
+__all__ = ["Direction", "Flip", "Scale", "Shift", "shifted"]
 
 _FACTOR = re.compile(r"\d?(?:\.\d{1,9})?", re.ASCII)
 
@@ -52,6 +52,19 @@ class Flip(Copy):
         return images.flip(3)
 
 
+def shifted(images: Tensor, direction: Direction) -> Tensor:
+    """Images moved by one pixel, the edge repeated; of any type, (B, C, H, W) -> (B, C, H, W)."""
+    match direction:
+        case Direction.LEFT:
+            return torch.cat([images[..., 1:], images[..., -1:]], dim=3)
+        case Direction.RIGHT:
+            return torch.cat([images[..., :1], images[..., :-1]], dim=3)
+        case Direction.UP:
+            return torch.cat([images[..., 1:, :], images[..., -1:, :]], dim=2)
+        case Direction.DOWN:
+            return torch.cat([images[..., :1, :], images[..., :-1, :]], dim=2)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shift(Copy):
     """Everything moves by one pixel; the row or column at the edge it leaves is repeated.
@@ -85,15 +98,7 @@ class Shift(Copy):
 
     @override
     def _copy(self, images: Tensor) -> Tensor:
-        match self.direction:
-            case Direction.LEFT:
-                return torch.cat([images[..., 1:], images[..., -1:]], dim=3)
-            case Direction.RIGHT:
-                return torch.cat([images[..., :1], images[..., :-1]], dim=3)
-            case Direction.UP:
-                return torch.cat([images[..., 1:, :], images[..., -1:, :]], dim=2)
-            case Direction.DOWN:
-                return torch.cat([images[..., :1, :], images[..., :-1, :]], dim=2)
+        return shifted(images, self.direction)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from detector.attacks.balls import to_eight_bits
-from detector.copies import Copy, Direction, Flip, Scale, Shift
+from detector.copies import Copy, Flip, Scale, Shift, shifted
 
 __all__ = ["eight_bits", "through_copy", "to_bytes"]
 
@@ -60,7 +60,7 @@ def through_copy(copy: Copy, images: Tensor) -> Tensor:
         case Flip():
             return images.flip(3)
         case Shift():
-            return _shifted(images, copy.direction)
+            return shifted(images, copy.direction)
         case Scale():
             smooth = _scaled(images, copy.factor)
         case _:
@@ -68,18 +68,6 @@ def through_copy(copy: Copy, images: Tensor) -> Tensor:
     exact = copy(to_bytes(images)).to(images.dtype) / 255
     copied: Tensor = _Through.apply(smooth, exact)
     return copied
-
-
-def _shifted(images: Tensor, direction: Direction) -> Tensor:
-    match direction:
-        case Direction.LEFT:
-            return torch.cat([images[..., 1:], images[..., -1:]], dim=3)
-        case Direction.RIGHT:
-            return torch.cat([images[..., :1], images[..., :-1]], dim=3)
-        case Direction.UP:
-            return torch.cat([images[..., 1:, :], images[..., -1:, :]], dim=2)
-        case Direction.DOWN:
-            return torch.cat([images[..., :1, :], images[..., :-1, :]], dim=2)
 
 
 def _scaled(images: Tensor, factor: float) -> Tensor:
