@@ -19,6 +19,7 @@ from detector.decoupling.hardening import (
 )
 from detector.decoupling.losses import (
     DecouplingLoss,
+    Distillation,
     GatesToOutput,
     LossTerms,
     LossWeights,
@@ -37,6 +38,7 @@ __all__ = [
     "DecoupledNetwork",
     "DecoupledOutput",
     "DecouplingLoss",
+    "Distillation",
     "Frozen",
     "GateMargin",
     "GateNoise",

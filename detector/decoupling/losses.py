@@ -15,6 +15,7 @@ from detector.paths import PathLayout
 __all__ = [
     "Alignment",
     "DecouplingLoss",
+    "Distillation",
     "GatesToOutput",
     "LossTerms",
     "LossWeights",
@@ -88,12 +89,57 @@ class LossWeights:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Distillation:
+    r"""The plain network teaches: its class probabilities stand beside the labels.
+
+    .. math:: (1 - w) \, CE(f(x), t) + w \, T^2 \, KL(softmax(g(x) / T) \| softmax(f(x) / T))
+
+    Args:
+        weight: Share w of the teacher g in the classification term, in (0, 1].
+        temperature: Softness T of both sides, positive; above 1 the wrong classes count more.
+
+    Raises:
+        ValueError: If a field is outside of its range.
+
+    Reference:
+        Hinton et al., "Distilling the Knowledge in a Neural Network", 2015.
+    """
+
+    weight: float
+    temperature: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.weight <= 1:
+            raise ValueError(f"weight should lie in (0, 1]. Found {self.weight:g}.")
+        if not self.temperature > 0:
+            raise ValueError(f"temperature should be positive. Found {self.temperature:g}.")
+
+    def __call__(self, class_logits: Tensor, taught: Tensor, targets: Tensor) -> Tensor:
+        """The classification term of one batch, a scalar.
+
+        Args:
+            class_logits: Of the network that learns, shape (B, K).
+            taught: Class logits of the teacher, shape (B, K).
+            targets: Class indices, shape (B,).
+        """
+        divergence = functional.kl_div(
+            functional.log_softmax(class_logits / self.temperature, dim=1),
+            functional.log_softmax(taught / self.temperature, dim=1),
+            log_target=True,
+            reduction="batchmean",
+        )
+        labelled = functional.cross_entropy(class_logits, targets)
+        softened = self.temperature**2 * divergence
+        return (1 - self.weight) * labelled + self.weight * softened
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LossTerms:
     """One step's loss and what it is made of; all but ``total`` are unweighted sums over layers.
 
     Args:
         total: What is minimised, a scalar with gradient.
-        classification: Cross-entropy of the class logits.
+        classification: Cross-entropy of the class logits, or what `Distillation` makes of it.
         alignment: Sum over layers of the divergence between output and gates.
         information: Sum over layers of the heads' cross-entropy.
         sparsity: Sum over layers of the distance to the target share.
@@ -120,20 +166,41 @@ class DecouplingLoss(nn.Module):
         classes: Number of classes, K.
         weights: How much each term counts.
         alignment: The direction of the divergence.
+        distillation: How much a teacher counts, for batches that come with one; None for not at
+            all.
     """
 
     def __init__(
-        self, layout: PathLayout, classes: int, *, weights: LossWeights, alignment: Alignment
+        self,
+        layout: PathLayout,
+        classes: int,
+        *,
+        weights: LossWeights,
+        alignment: Alignment,
+        distillation: Distillation | None = None,
     ) -> None:
         super().__init__()
         self.weights = weights
         self.alignment = alignment
+        self.distillation = distillation
         self.classes = classes
         self.heads = nn.ModuleList(nn.Linear(size, classes, bias=False) for size in layout.sizes)
 
-    def forward(self, output: DecoupledOutput, targets: Tensor) -> LossTerms:
-        """The loss of one batch; ``targets`` are class indices of shape (B,)."""
-        classification = functional.cross_entropy(output.class_logits.float(), targets)
+    def forward(
+        self, output: DecoupledOutput, targets: Tensor, taught: Tensor | None = None
+    ) -> LossTerms:
+        """The loss of one batch.
+
+        Args:
+            output: What the network did.
+            targets: Class indices, shape (B,).
+            taught: Class logits of the teacher, shape (B, K); None where there is none.
+        """
+        class_logits = output.class_logits.float()
+        if self.distillation is None or taught is None:
+            classification = functional.cross_entropy(class_logits, targets)
+        else:
+            classification = self.distillation(class_logits, taught.float(), targets)
         zero = classification.new_zeros(())
         alignment, information, gap = zero, zero, zero
         for record, head in zip(output.records, self.heads, strict=True):

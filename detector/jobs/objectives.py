@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -73,19 +73,43 @@ class PlainObjective(Objective):
 
 
 class DecoupledObjective(Objective):
-    """All terms of the decoupled network's loss."""
+    """All terms of the decoupled network's loss.
 
-    def __init__(self, network: DecoupledNetwork, loss: DecouplingLoss) -> None:
+    Args:
+        network: The decoupled network.
+        loss: What it is trained for.
+        teacher: Plain network whose class logits the loss's distillation reads; None for none. It
+            is left as it is.
+    """
+
+    def __init__(
+        self, network: DecoupledNetwork, loss: DecouplingLoss, teacher: nn.Module | None = None
+    ) -> None:
         super().__init__()
         self.network: DecoupledNetwork = network
         self.loss = loss
+        self.teacher = teacher
+        if teacher is not None:
+            teacher.eval().requires_grad_(requires_grad=False)
+
+    @override
+    def train(self, mode: bool = True) -> Self:
+        """Train, or stop training, all but the teacher."""
+        super().train(mode)
+        if self.teacher is not None:
+            self.teacher.eval()
+        return self
 
     @override
     def forward(self, images: Tensor, targets: Tensor, noise: GateNoise | None) -> StepLoss:
-        return self._step_loss(self.network(images, noise), targets)
+        return self._step_loss(self.network(images, noise), images, targets)
 
-    def _step_loss(self, output: DecoupledOutput, targets: Tensor) -> StepLoss:
-        found: LossTerms = self.loss(output, targets)
+    def _step_loss(self, output: DecoupledOutput, images: Tensor, targets: Tensor) -> StepLoss:
+        taught: Tensor | None = None
+        if self.teacher is not None:
+            with torch.no_grad():
+                taught = self.teacher(images)
+        found: LossTerms = self.loss(output, targets, taught)
         terms = {
             "classification": found.classification,
             "alignment": found.alignment,
@@ -114,6 +138,7 @@ class HardenedObjective(DecoupledObjective):
         network: The decoupled network.
         loss: What it is trained for beside.
         hardening: What is added, each with its weight.
+        teacher: Plain network whose class logits the loss's distillation reads; None for none.
     """
 
     def __init__(
@@ -121,8 +146,9 @@ class HardenedObjective(DecoupledObjective):
         network: DecoupledNetwork,
         loss: DecouplingLoss,
         hardening: tuple[HardeningTerm, ...],
+        teacher: nn.Module | None = None,
     ) -> None:
-        super().__init__(network, loss)
+        super().__init__(network, loss, teacher)
         self.hardening = hardening
 
     @override
@@ -132,7 +158,7 @@ class HardenedObjective(DecoupledObjective):
         if any(term.sees_copies for term in self.hardening):
             # The same noise, so that what differs comes from the images.
             copies = self.network(shifted_by_one_pixel(images), noise)
-        total, terms = self._step_loss(output, targets)
+        total, terms = self._step_loss(output, images, targets)
         for term in self.hardening:
             value = term(output, copies)
             total = total + term.weight * value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -149,15 +150,21 @@ class _Run:
         """Train the decoupled network; whether it came to its end."""
         torch.manual_seed(self._options.seed + 1)
         recipe = self._recipe
+        # A copy: the decoupled network wraps the plain one, whose weights learn on.
+        teacher = None if recipe.distillation is None else deepcopy(plain)
         network = DecoupledNetwork(
             plain, input_independent_start=recipe.backbone.starts_input_independent
         )
         loss = DecouplingLoss(
-            network.layout, self._classes, weights=recipe.weights, alignment=recipe.alignment
+            network.layout,
+            self._classes,
+            weights=recipe.weights,
+            alignment=recipe.alignment,
+            distillation=recipe.distillation,
         )
-        objective = DecoupledObjective(network, loss)
+        objective = DecoupledObjective(network, loss, teacher)
         if recipe.hardening is not None and recipe.hardening.terms:
-            objective = HardenedObjective(network, loss, recipe.hardening.terms)
+            objective = HardenedObjective(network, loss, recipe.hardening.terms, teacher)
         phases = ["decoupled"] if recipe.settled is None else ["decoupled", "settled"]
         for number, phase in enumerate(phases, start=1):
             at_start = partial(self.log.go_back, phase)
@@ -203,6 +210,8 @@ class _Run:
         facts = [recipe.backbone, recipe.batch_size, recipe.crop, repr(recipe.plain)]
         if phase != "plain":
             facts += [repr(recipe.decoupled), repr(recipe.weights), type(recipe.alignment).__name__]
+            if recipe.distillation is not None:
+                facts.append(repr(recipe.distillation))
         if phase == "settled":
             facts.append(repr(recipe.settled))
         facts += [str(self._options.seed), str(self._accelerator.num_processes)]

@@ -6,6 +6,7 @@ import torch
 
 from detector.decoupling import (
     DecouplingLoss,
+    Distillation,
     GateRecord,
     GatesToOutput,
     LossWeights,
@@ -84,6 +85,52 @@ def test_the_loss_is_the_weighted_sum_of_its_terms(network, images):
     torch.testing.assert_close(found, [value.detach() for value in expected])
     total = expected[0] + 0.7 * expected[1] + 0.03 * expected[2] + 0.2 * expected[3]
     torch.testing.assert_close(terms.total, total)
+
+
+def test_distillation_mixes_labels_with_the_softened_teacher():
+    torch.manual_seed(0)
+    learnt, taught, targets = torch.randn(4, 3), torch.randn(4, 3), torch.tensor([0, 1, 2, 0])
+    soft = [[value / 2 for value in row] for row in taught.tolist()]
+    own = [[value / 2 for value in row] for row in learnt.tolist()]
+    divergence = sum(
+        p * math.log(p / q)
+        for true, model in zip(soft, own, strict=True)
+        for p, q in zip(softmax(true), softmax(model), strict=True)
+    )
+    labelled = torch.nn.functional.cross_entropy(learnt, targets).item()
+    expected = 0.25 * labelled + 0.75 * 4 * divergence / 4
+    found = Distillation(weight=0.75, temperature=2.0)(learnt, taught, targets)
+    assert found.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_classification_term_hears_the_teacher_where_there_is_one(network, images):
+    distillation = Distillation(weight=1.0, temperature=3.0)
+    loss = DecouplingLoss(
+        network.layout,
+        5,
+        weights=WEIGHTS,
+        alignment=OutputToGates(),
+        distillation=distillation,
+    )
+    output, targets = network.eval()(images), torch.arange(6) % 5
+    agreed = loss(output, targets, output.class_logits.detach())
+    assert agreed.classification.item() == pytest.approx(0, abs=1e-6)
+    alone = loss(output, targets)
+    expected = torch.nn.functional.cross_entropy(output.class_logits, targets)
+    torch.testing.assert_close(alone.classification, expected.detach())
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"weight": 0.0, "temperature": 1.0}, "weight"),
+        ({"weight": 1.5, "temperature": 1.0}, "weight"),
+        ({"weight": 0.5, "temperature": 0.0}, "temperature"),
+    ],
+)
+def test_a_distillation_outside_of_its_range_is_refused(fields, named):
+    with pytest.raises(ValueError, match=f"{named} should"):
+        Distillation(**fields)
 
 
 def test_only_the_total_carries_a_gradient_and_it_reaches_every_parameter(network, images):

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from detector.data import ArraySource, Splits
+from detector.decoupling import DecoupledNetwork, DecouplingLoss
 from detector.decoupling.backbones import CifarResNet
 from detector.decoupling.recipes import Preset, recipe_of
 from detector.errors import CheckpointError, DataError, StorageError
@@ -27,7 +28,8 @@ RECIPE = replace(
     settled=None,
 )
 SETTLED = replace(
-    RECIPE.shortened(plain_epochs=None, decoupled_epochs=1),
+    RECIPE,
+    decoupled=replace(RECIPE.decoupled, epochs=1, hard_share=0.5),
     settled=recipe_of(Preset.RESNET20_CIFAR10).shortened(settled_epochs=1).settled,
 )
 STEPS = 6  # two batches an epoch
@@ -315,6 +317,42 @@ def test_a_finished_network_can_still_settle(tmp_path, splits):
     kept = first.network.read_bytes()
     assert train(splits, SETTLED, TrainingOptions(output=tmp_path)).finished
     assert first.network.read_bytes() != kept
+
+
+# ---- a plain network that teaches
+
+
+def test_the_plain_network_teaches_and_stays_as_it_was(tmp_path, splits, straight, monkeypatch):
+    forward, taught = DecouplingLoss.forward, []
+
+    def observed(self, output, targets, logits=None):
+        taught.append(logits)
+        return forward(self, output, targets, logits)
+
+    monkeypatch.setattr(DecouplingLoss, "forward", observed)
+    result = train(splits, RECIPE, TrainingOptions(output=tmp_path))
+    assert all(each is not None and not each.requires_grad for each in taught)
+    assert same_weights(result.plain, straight.plain)
+
+
+def test_a_teacher_is_never_in_training_mode():
+    network, teacher = DecoupledNetwork(tiny_backbone("", 4)), tiny_backbone("", 4)
+    loss = DecouplingLoss(network.layout, 4, weights=RECIPE.weights, alignment=RECIPE.alignment)
+    objective = DecoupledObjective(network, loss, teacher).train()
+    assert objective.network.training
+    assert not any(module.training for module in teacher.modules())
+    assert not any(each.requires_grad for each in teacher.parameters())
+
+
+def test_a_network_without_a_teacher_learns_otherwise_and_is_another_run(
+    tmp_path, splits, straight
+):
+    alone = replace(RECIPE, distillation=None)
+    result = train(splits, alone, TrainingOptions(output=tmp_path))
+    assert same_weights(result.plain, straight.plain)
+    assert not same_weights(result.network, straight.network)
+    with pytest.raises(CheckpointError, match="another run"):
+        train(splits, RECIPE, TrainingOptions(output=tmp_path))
 
 
 # ---- given weights

@@ -29,9 +29,10 @@ RECIPE = replace(
 HARDENED = RECIPE.hardened().with_gate_margin(0.5).with_copy_consistency(0.25)
 AS_IT_WAS = replace(
     RECIPE,
-    decoupled=replace(RECIPE.decoupled, noise=0.33, noise_fall=0.25),
+    decoupled=replace(RECIPE.decoupled, noise=0.33, noise_fall=0.25, hard_share=0.5),
     weights=LossWeights(alignment=1.0, information=0.02, sparsity=2e-3, open_share=0.75),
     settled=replace(RECIPE.settled, learning_rate=0.015),
+    distillation=None,
 )
 FINGERPRINTS = {
     "plain": "7407ca2a3616454771b6b7cbcdbf7ff087011651e359650abd1ea6b4edb2352e",
