@@ -64,6 +64,7 @@ SMALL = replace(
     budgets=(0.05, 0.01),
     few_shot=(1, 2),
     calibration_sizes=(60, 200),
+    transfer=("pgd:8/255", "pgd:0"),  # the second can never succeed
     adaptive=AdaptivePlan(levels=("standard",), images=4, steps=3, queries=3),
 )
 
@@ -106,6 +107,11 @@ class Setting:
         extract(network, splits, replace(options, splits=(SplitName.FIT,), attacks=specs))
 
     @property
+    def others(self) -> tuple[Path, Path]:
+        """A plain network and a decoupled one, neither of which is the bundle's."""
+        return self.folder / "plain.safetensors", self.folder / "other.safetensors"
+
+    @property
     def twin(self) -> PlainTwin:
         return PlainTwin(
             network=self.folder / "plain.safetensors", table=self.folder / "plain-paths"
@@ -130,6 +136,9 @@ def setting(tmp_path_factory) -> Setting:
     _train(plain, splits, plain)
     save_weights(folder / "plain.safetensors", plain, info)
     Setting.extract(always_open(plain), splits, folder / "plain-paths")
+
+    other = replace(info, provenance={"seed": 1})
+    save_weights(folder / "other.safetensors", build_network(other), other)
 
     network = build_network(info)
     network.backbone.load_state_dict(plain.state_dict())
@@ -178,7 +187,11 @@ def _train(network: nn.Module, splits: Splits, logits, steps: int = 40) -> None:
 def small(setting, tmp_path_factory) -> tuple[EvaluateOptions, EvaluationReport]:
     """The small plan with everything that can be asked for."""
     options = setting.options(
-        tmp_path_factory.mktemp("small"), SMALL, plain=setting.twin, adaptive=True
+        tmp_path_factory.mktemp("small"),
+        SMALL,
+        plain=setting.twin,
+        through=setting.others,
+        adaptive=True,
     )
     return options, evaluate(setting.splits, options)
 
