@@ -34,8 +34,8 @@ def transfer_section(report: EvaluationReport) -> str:
     attacks = [
         (each.network, score.name, attack)
         for each in report.transfer
-        for score in each.scores
-        for attack in score.attacks
+        for under_one in zip(*(score.attacks for score in each.scores), strict=True)
+        for score, attack in zip(each.scores, under_one, strict=True)
     ]
     budgets = list(dict.fromkeys(b.budget for *_, attack in attacks for b in attack.held))
     flagged = [f"flagged at {budget_text(budget)}" for budget in budgets]
@@ -46,8 +46,8 @@ def transfer_section(report: EvaluationReport) -> str:
     ]
     return (
         "## Attacks made on other networks\n\n"
-        "The attacker knows another network and shows the images to this one, which has to have "
-        "classified them right before.\n\n"
+        "The attacker knows another network alone. Success is that of its images on this one, "
+        "among those that this one classified right before.\n\n"
         f"{table(head, rows)}"
     )
 

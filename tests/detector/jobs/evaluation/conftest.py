@@ -167,7 +167,10 @@ def make_report(*, gain=1.0, plan_digest="a" * 64, accuracy=900, seed=0, **chang
         TransferFigures(
             network=f"{kind} (cifar-resnet20, {kind}, seed 1)",
             digest=digit * 64,
-            scores=(made_score("fast, learnt", gain, through=f"@{digit * 12}"),),
+            scores=tuple(
+                made_score(name, gain, through=f"@{digit * 12}")
+                for name in ("fast, learnt", "fast, one-class")
+            ),
         )
         for kind, digit in (("plain", "c"), ("decoupled", "d"))
     ]

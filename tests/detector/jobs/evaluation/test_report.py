@@ -159,16 +159,20 @@ def test_attacks_through_other_networks_have_a_row_each_also_where_they_never_su
     head, _, *rows = [line.split(" | ") for line in section.splitlines() if line.startswith("|")]
     assert head[-2:] == ["flagged at 5 %", "flagged at 1 % |"]
     figures = report.transfer[0].scores[0].attacks
-    assert len(rows) == 2 * len(figures)
+    assert len(rows) == 2 * 2 * len(figures)
     assert {len(row) for row in rows} == {len(head)}
-    by_attack = {row[1]: row for row in rows}
-    never = by_attack["square:8/255@cccccccccccc"]
+    by_attack = {(row[1], row[2]): row for row in rows}
+    assert len(by_attack) == len(rows)
+    assert list(by_attack)[:2] == [
+        ("fgsm:8/255@cccccccccccc", "fast, learnt"),
+        ("fgsm:8/255@cccccccccccc", "fast, one-class"),
+    ]
+    never = by_attack["square:8/255@cccccccccccc", "fast, learnt"]
     assert never[3].startswith("0.0 % [")
     assert never[4:6] == ["0", "never succeeds"]
     pgd = next(each for each in figures if each.attack == "pgd:8/255@cccccccccccc")
-    row = by_attack[pgd.attack]
+    row = by_attack[pgd.attack, "fast, learnt"]
     assert row[0] == "| plain (cifar-resnet20, plain, seed 1)"
-    assert row[2] == "fast, learnt"
     assert row[4] == str(pgd.success.hits)
     assert row[5].startswith(f"{pgd.detection.auroc.value:.3f}".removeprefix("0"))
     assert row[6].startswith(f"{pgd.detection.flagged[0].share.rate * 100:.1f} %")
