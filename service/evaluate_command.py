@@ -50,6 +50,14 @@ def evaluate(
             metavar="DIR",
         ),
     ] = None,
+    attack_through: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Another network's file, plain or decoupled: the plan's transfer attacks are made "
+            "on it and judged on the bundle's network; repeat for more.",
+            metavar="FILE",
+        ),
+    ] = None,
     adaptive: Annotated[
         bool,
         typer.Option("--adaptive", help="Let attackers loose on it who know the detector. Slow."),
@@ -90,6 +98,7 @@ def evaluate(
         output=output,
         bundle=bundle,
         plain=plain,
+        through=tuple(attack_through or ()),
         released=released,
         adaptive=adaptive,
         device=str(chosen_device(device)),

@@ -13,7 +13,7 @@ from detector.decoupling import DecoupledNetwork, is_always_open
 from detector.errors import DataError, InvalidInputError
 from detector.fingerprints import network_digest
 from detector.preprocessing import Preprocessing
-from detector.weights import load_network, load_plain
+from detector.weights import NetworkInfo, load_network, load_plain
 
 __all__ = ["Surrogate"]
 
@@ -29,11 +29,13 @@ class Surrogate:
         network: The network, decoupled or plain, in any mode.
         class_names: Name of each of its classes.
         preprocessing: How images become its input.
+        name: What reports call it; empty where nobody reads of it.
     """
 
     network: nn.Module
     class_names: tuple[str, ...]
     preprocessing: Preprocessing
+    name: str = ""
     digest: str = field(init=False)
     """Of its weights, see `detector.fingerprints.network_digest`."""
 
@@ -52,7 +54,12 @@ class Surrogate:
             network, info = load_network(path)
         except DataError:
             network, info = load_plain(path)  # says what is wrong with a file that is neither
-        return cls(network=network, class_names=info.class_names, preprocessing=info.preprocessing)
+        return cls(
+            network=network,
+            class_names=info.class_names,
+            preprocessing=info.preprocessing,
+            name=_name(path, network, info),
+        )
 
     @property
     def label(self) -> str:
@@ -104,6 +111,14 @@ class Surrogate:
                     f"The network that attacks go through should have the {name} of the network "
                     f"under attack, {expected}. Found {found}. Give one trained on the same data."
                 )
+
+
+def _name(path: Path, network: nn.Module, info: NetworkInfo) -> str:
+    """File and content, without folders, as ``plain (cifar-resnet20, plain, seed 1)``."""
+    kind = "decoupled" if isinstance(network, DecoupledNetwork) else "plain"
+    seed = info.provenance.get("seed")
+    known = [info.backbone.value, kind, *([] if seed is None else [f"seed {seed}"])]
+    return f"{path.stem} ({', '.join(known)})"
 
 
 def _digests(network: nn.Module) -> set[str]:

@@ -11,6 +11,15 @@ import pytest
 from detector.errors import ControlError
 from service import cli
 
+PLAN = """
+name = "mine"
+attacks = ["fgsm:8/255"]
+levels = ["fast"]
+fusions = ["learnt"]
+few_shot = []
+[families]
+gradient = ["fgsm"]
+"""
 ARGUMENTS = ["evaluate", "--data", "d", "--table", "t", "--output", "o", "--device", "cpu"]
 
 
@@ -41,6 +50,7 @@ def test_the_bundled_default_is_evaluated_under_its_own_plan(
     assert cli.run(ARGUMENTS) == 0
     (options,) = handed_over
     assert (options.plan.name, options.bundle, options.plain) == ("cifar10", None, None)
+    assert options.through == ()
     assert (options.table, options.output, options.device) == (Path("t"), Path("o"), "cpu")
     assert not options.adaptive
     written = capsys.readouterr().out
@@ -53,10 +63,7 @@ def test_a_plan_and_all_that_is_compared_with_can_be_given(
     handed_over: list[Any], tmp_path: Path
 ) -> None:
     plan = tmp_path / "plan.toml"
-    plan.write_text(
-        'name = "mine"\nattacks = ["fgsm:8/255"]\nlevels = ["fast"]\nfusions = ["learnt"]\n'
-        'few_shot = []\n[families]\ngradient = ["fgsm"]\n'
-    )
+    plan.write_text(PLAN)
     more = ["--plan", str(plan), "--adaptive", "--bundle", "b", "--released", "r.json"]
     plain = ["--plain-network", "p.safetensors", "--plain-table", "pt"]
     assert cli.run([*ARGUMENTS, *more, *plain]) == 0
@@ -72,6 +79,26 @@ def test_a_plain_network_without_its_table_is_refused(
 ) -> None:
     assert cli.run([*ARGUMENTS, *alone]) == 2
     assert "should be given together" in capsys.readouterr().err
+    assert not handed_over
+
+
+def test_each_network_that_attacks_go_through_is_handed_over(handed_over: list[Any]) -> None:
+    files = ("plain.safetensors", "other.safetensors")
+    more = [part for file in files for part in ("--attack-through", file)]
+    assert cli.run([*ARGUMENTS, *more]) == 0
+    (options,) = handed_over
+    assert options.through == tuple(Path(file) for file in files)
+
+
+def test_a_network_that_no_attack_of_the_plan_goes_through_is_refused(
+    handed_over: list[Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = tmp_path / "plan.toml"
+    plan.write_text(PLAN)
+    assert cli.run([*ARGUMENTS, "--plan", str(plan), "--attack-through", "other.safetensors"]) == 2
+    written = " ".join(capsys.readouterr().err.split())
+    assert "The plan mine should name attacks that are made on other networks" in written
+    assert "--attack-through" in written
     assert not handed_over
 
 

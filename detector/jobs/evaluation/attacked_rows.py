@@ -12,6 +12,7 @@ from detector.data import Splits
 from detector.decoupling import DecoupledNetwork
 from detector.jobs.evaluation.plan import EvaluationPlan
 from detector.jobs.extract import ExtractOptions, extract
+from detector.jobs.surrogate import Surrogate
 from detector.path_table import PathTable, SplitName
 
 __all__ = ["NULL_ATTACK", "RowsWanted", "extract_rows"]
@@ -29,11 +30,13 @@ class RowsWanted:
         copies: Copies that the levels and the baselines look at.
         shift_copies: Copies that the default level looks at: corruptions are seen at it alone.
             None where no corruption is wanted.
+        surrogates: Other networks on which the plan's transfer attacks are made.
     """
 
     plan: EvaluationPlan
     copies: tuple[str, ...]
     shift_copies: tuple[str, ...] | None
+    surrogates: tuple[Surrogate, ...] = ()
 
 
 def extract_rows(
@@ -55,7 +58,12 @@ def extract_rows(
     """
     plan = wanted.plan
 
-    def rows(attacks: Iterable[AttackSpec], copies: Sequence[str], limit: int | None) -> PathTable:
+    def rows(
+        attacks: Iterable[AttackSpec],
+        copies: Sequence[str],
+        limit: int | None,
+        surrogate: Surrogate | None = None,
+    ) -> PathTable:
         options = ExtractOptions(
             output=folder,
             splits=(SplitName.TEST,),
@@ -65,11 +73,13 @@ def extract_rows(
             device=device,
             seed=plan.seed,
         )
-        return extract(network, splits, options)
+        return extract(network, splits, options, surrogate=surrogate)
 
     rows((), wanted.copies, None)
     attacks = (AttackSpec.parse(NULL_ATTACK), *plan.attack_specs, *plan.noise_specs)
     table = rows(attacks, wanted.copies, plan.images)
+    for surrogate in wanted.surrogates:
+        table = rows(plan.transfer_specs, wanted.copies, plan.images, surrogate)
     if plan.corruption_specs and wanted.shift_copies is not None:
         table = rows(plan.corruption_specs, wanted.shift_copies, plan.shift_images)
     return table

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from detector.jobs.evaluation.estimates import Estimate, difference_of
-from detector.jobs.evaluation.figures import ScoreFigures
+from detector.jobs.evaluation.figures import AttackFigures, ScoreFigures
 from detector.jobs.evaluation.markdown import (
     area_text,
     budget_text,
@@ -15,7 +15,7 @@ from detector.jobs.evaluation.markdown import (
 )
 from detector.jobs.evaluation.report import EvaluationReport
 
-__all__ = ["baselines_section", "budgets_of", "plain_section", "worst_text"]
+__all__ = ["baselines_section", "budgets_of", "plain_section", "transfer_section", "worst_text"]
 
 _Pair = tuple[ScoreFigures, ScoreFigures]
 """One score on the decoupled network, and the same on the plain one."""
@@ -25,6 +25,31 @@ def baselines_section(report: EvaluationReport) -> str:
     """Scores to compare with, on the same network."""
     compared = _compared(report.baselines)
     return f"## Baselines on the same network\n\n{compared}" if compared else ""
+
+
+def transfer_section(report: EvaluationReport) -> str:
+    """Attacks made on other networks: which still succeed here, and how well they are found."""
+    if not report.transfer:
+        return ""
+    attacks = [
+        (each.network, score.name, attack)
+        for each in report.transfer
+        for under_one in zip(*(score.attacks for score in each.scores), strict=True)
+        for score, attack in zip(each.scores, under_one, strict=True)
+    ]
+    budgets = list(dict.fromkeys(b.budget for *_, attack in attacks for b in attack.held))
+    flagged = [f"flagged at {budget_text(budget)}" for budget in budgets]
+    head = ["made on", "attack", "score", "success", "n", "AUROC", *flagged]
+    rows = [
+        [network, attack.attack, name, *_transferred(attack, budgets)]
+        for network, name, attack in attacks
+    ]
+    return (
+        "## Attacks made on other networks\n\n"
+        "The attacker knows another network alone. Success is that of its images on this one, "
+        "among those that this one classified right before.\n\n"
+        f"{table(head, rows)}"
+    )
 
 
 def plain_section(report: EvaluationReport) -> str:
@@ -52,6 +77,17 @@ def budgets_of(scores: Iterable[ScoreFigures]) -> list[str]:
     """The budgets at which scores of one report were measured."""
     first = next(iter(scores), None)
     return [] if first is None else [budget_text(each.budget) for each in first.mean_found]
+
+
+def _transferred(attack: AttackFigures, budgets: Sequence[float]) -> list[str]:
+    success, detection = attack.success, attack.detection
+    flagged = {} if detection is None else {each.budget: each.share for each in detection.flagged}
+    return [
+        share_text(success),
+        str(success.hits if success else 0),
+        "never succeeds" if detection is None else area_text(detection.auroc),
+        *(share_text(flagged.get(budget)) for budget in budgets),
+    ]
 
 
 def _compared(scores: Sequence[ScoreFigures]) -> str:

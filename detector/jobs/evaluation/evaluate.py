@@ -7,6 +7,7 @@ from pathlib import Path
 
 from detector.bundle import Bundle, load_bundle
 from detector.data import Splits
+from detector.errors import InvalidInputError
 from detector.jobs.evaluation.adaptive import adaptive_figures
 from detector.jobs.evaluation.attacked_rows import RowsWanted, extract_rows
 from detector.jobs.evaluation.control_run import run_controls
@@ -37,6 +38,7 @@ from detector.jobs.evaluation.shipped import (
 )
 from detector.jobs.evaluation.subject import Subject
 from detector.jobs.evaluation.tables import write_tables
+from detector.jobs.evaluation.transfer import load_surrogates, transfer_figures
 from detector.jobs.provenance import provenance
 from detector.path_table import PathTable, SplitName
 from detector.pipeline import LevelName
@@ -57,10 +59,15 @@ class EvaluateOptions:
         output: Folder for the rows, the report, its tables and its plots.
         bundle: Folder of the bundle; the one that comes with the package by default.
         plain: The network before decoupling, to be measured beside it; none by default.
+        through: Files of other networks, plain or decoupled, on which the plan's transfer attacks
+            are made; none by default, which leaves them out.
         released: Report of the last released bundle: where it is given, figures that fell against
             it fail the run.
         adaptive: Whether attackers who know the detector are let loose on it as well.
         device: Where the network runs, as torch names it.
+
+    Raises:
+        InvalidInputError: If there are such networks and the plan has no attack to make on them.
     """
 
     plan: EvaluationPlan
@@ -68,9 +75,19 @@ class EvaluateOptions:
     output: Path
     bundle: Path | None = None
     plain: PlainTwin | None = None
+    through: tuple[Path, ...] = ()
     released: Path | None = None
     adaptive: bool = False
     device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if self.through and not self.plan.transfer:
+            raise InvalidInputError(
+                f"The plan {self.plan.name} should name attacks that are made on other networks. "
+                "Found none in its field transfer. Name some there, or give no network to make "
+                "them on (--attack-through).",
+                field="transfer",
+            )
 
 
 def evaluate(splits: Splits, options: EvaluateOptions) -> EvaluationReport:
@@ -117,6 +134,7 @@ class _Evaluation:
         self._table = PathTable(options.table)
         require_same_classes(splits, bundle.pipeline.class_names)
         require_same_network(self._table, bundle)
+        self._surrogates = load_surrogates(options.through, bundle.pipeline.network, splits)
         if plan.few_shot:
             self._table.part(SplitName.FIT, plan.few_shot_attack)
         self._recipe = recipe_of(bundle, plan)
@@ -155,13 +173,17 @@ class _Evaluation:
                 seed=plan.seed,
             ),
             shifts=tuple(shift_figures(shipped, test, rows, plan)),
+            transfer=transfer_figures(self._surrogates, subject, rows, test, plan),
             adaptive=self._adaptive(),
             plain_network=plain,
         )
 
     def _rows(self) -> PathTable:
         wanted = RowsWanted(
-            plan=self._plan, copies=self._subject.copies, shift_copies=self._shipped.level.copies
+            plan=self._plan,
+            copies=self._subject.copies,
+            shift_copies=self._shipped.level.copies,
+            surrogates=self._surrogates,
         )
         folder = self._options.output / "paths"
         return extract_rows(

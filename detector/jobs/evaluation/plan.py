@@ -118,6 +118,7 @@ class EvaluationPlan:
         few_shot: Images a class that classifiers on bits learn from.
         few_shot_attack: The attack of the plan that they learn and are tested on.
         calibration_sizes: Numbers of calibration images to try.
+        transfer: Attacks that are made on other networks, where the command gives some.
         adaptive: Attackers who know the detector; run where the command asks for them.
         bootstrap: Number of resamples behind each interval, at least 100.
         confidence: Of the intervals, in (0, 1).
@@ -142,12 +143,15 @@ class EvaluationPlan:
     few_shot: tuple[int, ...] = (1, 5, 10, 50, 500)
     few_shot_attack: str = "pgd:8/255"
     calibration_sizes: tuple[int, ...] = ()
+    transfer: tuple[str, ...] = ()
     adaptive: AdaptivePlan = AdaptivePlan()
     bootstrap: int = 1000
     confidence: float = 0.95
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "attacks", check_attacks("attacks", self.attacks))
+        transfer = check_attacks("transfer", self.transfer, least=0)
+        object.__setattr__(self, "transfer", transfer)
         object.__setattr__(self, "noise", check_noise("noise", self.noise))
         check_same_norm("noise", self.noise_specs, self.attack_specs)
         check_families(self.families, self.attack_specs)
@@ -198,6 +202,11 @@ class EvaluationPlan:
     def attack_specs(self) -> tuple[AttackSpec, ...]:
         """The attacks."""
         return tuple(AttackSpec.parse(label) for label in self.attacks)
+
+    @property
+    def transfer_specs(self) -> tuple[AttackSpec, ...]:
+        """The attacks that are made on other networks."""
+        return tuple(AttackSpec.parse(label) for label in self.transfer)
 
     @property
     def noise_specs(self) -> tuple[AttackSpec, ...]:

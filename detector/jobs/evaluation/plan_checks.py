@@ -53,12 +53,14 @@ def check_shares(field: str, values: Sequence[float]) -> None:
             raise _wrong(field, "between 0 and 1, both excluded", f"{value:g}")
 
 
-def check_attacks(field: str, labels: Sequence[str]) -> tuple[str, ...]:
-    """The attacks' own labels; noise, repetitions and what is no attack are refused."""
-    specs = _specs(field, labels)
+def check_attacks(field: str, labels: Sequence[str], *, least: int = 1) -> tuple[str, ...]:
+    """The attacks' own labels; repetitions and what is no attack are refused."""
+    specs = _specs(field, labels, least=least)
     for spec in specs:
         if spec.name in _NOISE:
             raise _wrong(field, "attacks; noise has a field of its own", spec.label)
+        if isinstance(spec.name, CorruptionName):
+            raise _wrong(field, "attacks; corruptions have a field of their own", spec.label)
     return tuple(spec.label for spec in specs)
 
 
@@ -113,7 +115,7 @@ def check_families(
         raise _wrong("families", "apart from each other", f"{twice[0]} in more than one")
 
 
-def _specs(field: str, labels: Sequence[str]) -> tuple[AttackSpec, ...]:
+def _specs(field: str, labels: Sequence[str], *, least: int = 1) -> tuple[AttackSpec, ...]:
     specs = []
     for label in labels:
         try:
@@ -122,7 +124,7 @@ def _specs(field: str, labels: Sequence[str]) -> tuple[AttackSpec, ...]:
             raise InvalidInputError(f"{field}: {error}", field=field) from error
         if specs[-1].through:
             raise _wrong(field, "named without the network that it goes through", label)
-    _check_count(field, [spec.label for spec in specs], 1)
+    _check_count(field, [spec.label for spec in specs], least)
     return tuple(specs)
 
 

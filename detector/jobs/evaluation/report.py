@@ -20,6 +20,7 @@ from detector.jobs.evaluation.report_sections import (
     LevelFigures,
     PlainNetworkFigures,
     ShiftFigures,
+    TransferFigures,
 )
 from detector.jobs.evaluation.roc import ROC_GRID
 from detector.storage import atomic_path
@@ -47,6 +48,7 @@ class EvaluationReport:
         calibration_sizes: False alarms by number of calibration images.
         shifts: Corruptions and noise, and how often they are flagged.
         controls: What the controls found.
+        transfer: Attacks made on each of some other networks; empty where none was given.
         adaptive: What attackers who know the detector reach; None where it was not run.
         plain_network: The same scores on the plain network; None where it was not run.
         roc_grid: False-alarm rates at which the curves are kept.
@@ -66,6 +68,7 @@ class EvaluationReport:
     few_shot: tuple[FewShotPoint, ...] = ()
     calibration_sizes: tuple[CalibrationSize, ...] = ()
     shifts: tuple[ShiftFigures, ...] = ()
+    transfer: tuple[TransferFigures, ...] = ()
     adaptive: AdaptiveFigures | None = None
     plain_network: PlainNetworkFigures | None = None
     roc_grid: tuple[float, ...] = ROC_GRID

@@ -19,6 +19,7 @@ __all__ = [
     "LevelFigures",
     "PlainNetworkFigures",
     "ShiftFigures",
+    "TransferFigures",
 ]
 
 
@@ -129,6 +130,21 @@ class ShiftFigures:
     fusion: str
     accuracy: Share
     flagged: tuple[ShareAtBudget, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TransferFigures:
+    """Attacks made on another network and judged on the one that is evaluated.
+
+    Args:
+        network: What the other network is, as ``plain (cifar-resnet20, plain, seed 1)``.
+        digest: SHA-256 of its weights; labels of its attacks end in ``@`` and the beginning of it.
+        scores: Figures of each fused score at each level; false alarms stand with the levels.
+    """
+
+    network: str
+    digest: str
+    scores: tuple[ScoreFigures, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

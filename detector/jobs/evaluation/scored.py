@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,7 +16,7 @@ from detector.jobs.evaluation.measured_rows import MeasuredRows
 from detector.jobs.evaluation.plan import EvaluationPlan
 from detector.jobs.evaluation.subject import Subject
 
-__all__ = ["baseline_figures", "contender_figures"]
+__all__ = ["baseline_figures", "contender_figures", "detection_figures"]
 
 
 def contender_figures(
@@ -34,20 +36,49 @@ def contender_figures(
         class_names: Name of each class.
         name: As the report calls it; by default as its fusion.
     """
-    return measure_score(
+    return detection_figures(
         name or contender.fusion.value,
-        calibration=contender.scores(contender.ground.calibration),
-        negatives=contender.scores(test.others),
-        attacked=[
-            _attacked(each, contender.scores(each), contender.flags(each, plan.budgets))
-            for each in test.attacked
-        ],
-        resamples=test.resamples,
-        budgets=plan.budgets,
+        contender,
+        test.attacked,
+        test,
+        plan,
         false_alarms=[
             _false_alarms(test.clean, flags, plan, class_names, budget)
             for budget, flags in contender.flags(test.clean, plan.budgets).items()
         ],
+    )
+
+
+def detection_figures(
+    name: str,
+    contender: Contender,
+    attacked: Sequence[MeasuredImages],
+    test: MeasuredRows,
+    plan: EvaluationPlan,
+    *,
+    false_alarms: Sequence[FalseAlarms] = (),
+) -> ScoreFigures:
+    """Figures of a fused score under some attacks.
+
+    Args:
+        name: As the report calls it.
+        contender: The score.
+        attacked: The attacked test images, after each attack.
+        test: Test images, for the negatives and the resamples.
+        plan: Budgets and intervals.
+        false_alarms: Its false alarms, where the report does not have them elsewhere.
+    """
+    return measure_score(
+        name,
+        calibration=contender.scores(contender.ground.calibration),
+        negatives=contender.scores(test.others),
+        attacked=[
+            _attacked(each, contender.scores(each), contender.flags(each, plan.budgets))
+            for each in attacked
+        ],
+        resamples=test.resamples,
+        budgets=plan.budgets,
+        false_alarms=false_alarms,
         confidence=plan.confidence,
     )
 

@@ -9,6 +9,7 @@ from detector.jobs.evaluation.compared_sections import (
     baselines_section,
     budgets_of,
     plain_section,
+    transfer_section,
     worst_text,
 )
 from detector.jobs.evaluation.figures import AttackFigures, ScoreFigures, ShareAtBudget
@@ -56,6 +57,7 @@ def report_markdown(report: EvaluationReport) -> str:
             for level in report.levels
             for fusion in level.fusions
         ),
+        transfer_section(report),
         baselines_section(report),
         plain_section(report),
         left_out_section(report),

@@ -151,6 +151,7 @@ def test_a_file_of_either_kind_becomes_a_surrogate(plain, tiny_splits, tmp_path)
         backbone=Backbone.CIFAR_RESNET20,
         class_names=tiny_splits.class_names,
         preprocessing=tiny_splits.preprocessing,
+        provenance={"seed": 1},
     )
     network = build_backbone(info.backbone, 4) if plain else build_network(info)
     save_weights(tmp_path / "network.safetensors", network, info)
@@ -158,6 +159,8 @@ def test_a_file_of_either_kind_becomes_a_surrogate(plain, tiny_splits, tmp_path)
     assert isinstance(loaded.network, DecoupledNetwork) != plain
     assert loaded.digest == network_digest(network)
     assert loaded.class_names == info.class_names
+    kind = "plain" if plain else "decoupled"
+    assert loaded.name == f"network (cifar-resnet20, {kind}, seed 1)"  # and no folder
 
 
 def test_a_plain_network_is_no_other_one_than_itself_with_open_gates(

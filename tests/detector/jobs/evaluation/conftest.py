@@ -30,6 +30,7 @@ from detector.jobs.evaluation.report_sections import (
     LevelFigures,
     PlainNetworkFigures,
     ShiftFigures,
+    TransferFigures,
 )
 
 BUDGETS = (0.05, 0.01)
@@ -38,7 +39,7 @@ ATTACKS = {"fgsm:8/255": 2.5, "pgd:8/255": 3.5, "pgd:2/255": 1.5, "cw-l2": 1.0, 
 SHIFTS = ("gaussian_noise", "defocus-blur", "snow", "jpeg_compression")
 
 
-def made_score(name, gain, *, ships=True, seed=0):
+def made_score(name, gain, *, ships=True, seed=0, through=""):
     """Figures of normal scores, with each attack moved by its own distance times a gain."""
     generator = np.random.default_rng(seed)
     resamples = Resamples(negatives=NEGATIVES, images=IMAGES, replicates=200, seed=0)
@@ -51,7 +52,11 @@ def made_score(name, gain, *, ships=True, seed=0):
         flags = {budget: scores > 2 - 10 * budget for budget in BUDGETS} if ships else {}
         attacked.append(
             AttackedImages(
-                attack=label, scores=scores, right_before=right, success=success, flags=flags
+                attack=f"{label}{through}",
+                scores=scores,
+                right_before=right,
+                success=success,
+                flags=flags,
             )
         )
     predicted = generator.integers(3, size=NEGATIVES)
@@ -158,6 +163,17 @@ def make_report(*, gain=1.0, plan_digest="a" * 64, accuracy=900, seed=0, **chang
         for family in ("fgsm", "cw")
         for attack in ("fgsm:8/255", "cw-l2")
     ]
+    transfer = [
+        TransferFigures(
+            network=f"{kind} (cifar-resnet20, {kind}, seed 1)",
+            digest=digit * 64,
+            scores=tuple(
+                made_score(name, gain, through=f"@{digit * 12}")
+                for name in ("fast, learnt", "fast, one-class")
+            ),
+        )
+        for kind, digit in (("plain", "c"), ("decoupled", "d"))
+    ]
     fields = {
         "plan_name": "small",
         "plan_digest": plan_digest,
@@ -174,6 +190,7 @@ def make_report(*, gain=1.0, plan_digest="a" * 64, accuracy=900, seed=0, **chang
         "few_shot": tuple(few_shot),
         "calibration_sizes": (CalibrationSize(images=500, flagged=at_budgets(4, 1)),),
         "shifts": tuple(shifts),
+        "transfer": tuple(transfer),
         "adaptive": AdaptiveFigures(
             points=(
                 AdaptivePoint(

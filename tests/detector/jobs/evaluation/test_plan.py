@@ -54,6 +54,15 @@ def test_a_plan_holds_what_its_file_says_and_defaults_for_the_rest(read):
     }
 
 
+def test_attacks_that_are_made_on_other_networks_are_none_unless_named(read):
+    assert read(PLAN).transfer == ()
+    plan = read(f'transfer = ["PGD:eps=8/255", "mim:4/255"]\n{PLAN}')
+    assert plan.transfer == ("pgd:8/255", "mim:4/255")
+    assert [spec.label for spec in plan.transfer_specs] == list(plan.transfer)
+    assert plan.left_out() == read(PLAN).left_out()
+    assert plan.digest != read(PLAN).digest
+
+
 def test_the_digest_names_the_content_and_not_its_spelling(read):
     plan = read(PLAN)
     assert plan.digest == read(PLAN.replace("PGD:eps=8/255", "pgd:8/255")).digest
@@ -88,6 +97,11 @@ def test_the_digest_names_the_content_and_not_its_spelling(read):
         ('"cw-l2",', '"pgd:8/255",', "attacks", "pgd:8/255 more than once"),
         ('"cw-l2",', '"noise-sign:8/255",', "attacks", "noise has a field of its own"),
         ('"cw-l2",', '"cw-l2@0123456789ab",', "attacks", "without the network"),
+        ('"cw-l2",', '"fog:3",', "attacks", "corruptions have a field of their own"),
+        ("images = 50", 'transfer = ["pgd:8/255@0123456789ab"]', "transfer", "without the network"),
+        ("images = 50", 'transfer = ["noise-sign:8/255"]', "transfer", "noise has a field"),
+        ("images = 50", 'transfer = ["fog:3"]', "transfer", "corruptions have a field"),
+        ("images = 50", 'transfer = ["ddn", "ddn"]', "transfer", "ddn more than once"),
         ('"cw-l2",', '"deepfool",', "families", "Found none for deepfool"),
         ('["cw-l2"]', '["cw-l2", "pgd"]', "families", "pgd in more than one"),
         ('["cw-l2"]', '["cw-l3"]', "families.boundary[0]", "one of fgsm, bim"),

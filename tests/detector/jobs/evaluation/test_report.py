@@ -30,11 +30,18 @@ def test_a_report_comes_back_as_it_was_written(report, tmp_path):
 
 
 def test_a_report_without_its_optional_sections_comes_back_too(report_with):
-    report = report_with(adaptive=None, plain_network=None, shifts=(), few_shot=())
+    report = report_with(adaptive=None, plain_network=None, shifts=(), few_shot=(), transfer=())
     assert EvaluationReport.from_json(json.loads(json.dumps(report.to_json()))) == report
     text = report_markdown(report)
     assert "Attackers" not in text
     assert "plain network" not in text
+    assert "other networks" not in text
+
+
+def test_a_report_written_before_there_was_transfer_is_read_as_one_without(report_with):
+    fields = json.loads(json.dumps(report_with().to_json()))
+    del fields["transfer"]
+    assert EvaluationReport.from_json(fields) == report_with(transfer=())
 
 
 @pytest.mark.parametrize(
@@ -129,6 +136,7 @@ def test_the_tables_show_every_section_and_every_attack(report, tmp_path):
         "## Controls",
         "## Levels",
         "## fast, learnt",
+        "## Attacks made on other networks",
         "## Baselines on the same network",
         "## The plain network",
         "without fgsm",
@@ -143,6 +151,31 @@ def test_the_tables_show_every_section_and_every_attack(report, tmp_path):
     rows = [line for line in text.splitlines() if line.startswith("|")]
     columns = {len(row.split(" | ")) for row in rows if row.startswith("| pgd:8/255")}
     assert columns == {11}  # the same for both fusions and both levels
+
+
+def test_attacks_through_other_networks_have_a_row_each_also_where_they_never_succeed(report):
+    text = report_markdown(report)
+    section = text[text.index("## Attacks made on other networks") :].split("\n## ")[0]
+    head, _, *rows = [line.split(" | ") for line in section.splitlines() if line.startswith("|")]
+    assert head[-2:] == ["flagged at 5 %", "flagged at 1 % |"]
+    figures = report.transfer[0].scores[0].attacks
+    assert len(rows) == 2 * 2 * len(figures)
+    assert {len(row) for row in rows} == {len(head)}
+    by_attack = {(row[1], row[2]): row for row in rows}
+    assert len(by_attack) == len(rows)
+    assert list(by_attack)[:2] == [
+        ("fgsm:8/255@cccccccccccc", "fast, learnt"),
+        ("fgsm:8/255@cccccccccccc", "fast, one-class"),
+    ]
+    never = by_attack["square:8/255@cccccccccccc", "fast, learnt"]
+    assert never[3].startswith("0.0 % [")
+    assert never[4:6] == ["0", "never succeeds"]
+    pgd = next(each for each in figures if each.attack == "pgd:8/255@cccccccccccc")
+    row = by_attack[pgd.attack, "fast, learnt"]
+    assert row[0] == "| plain (cifar-resnet20, plain, seed 1)"
+    assert row[4] == str(pgd.success.hits)
+    assert row[5].startswith(f"{pgd.detection.auroc.value:.3f}".removeprefix("0"))
+    assert row[6].startswith(f"{pgd.detection.flagged[0].share.rate * 100:.1f} %")
 
 
 def test_the_tables_say_what_decoupling_adds(report_with):

@@ -64,6 +64,7 @@ SMALL = replace(
     budgets=(0.05, 0.01),
     few_shot=(1, 2),
     calibration_sizes=(60, 200),
+    transfer=("pgd:8/255", "pgd:0"),  # the second can never succeed
     adaptive=AdaptivePlan(levels=("standard",), images=4, steps=3, queries=3),
 )
 
@@ -104,6 +105,11 @@ class Setting:
         extract(network, splits, options)
         specs = tuple(AttackSpec.parse(label) for label in attacks)
         extract(network, splits, replace(options, splits=(SplitName.FIT,), attacks=specs))
+
+    @property
+    def others(self) -> tuple[Path, Path]:
+        """A plain network and a decoupled one, neither of which is the bundle's."""
+        return self.folder / "plain.safetensors", self.folder / "other.safetensors"
 
     @property
     def twin(self) -> PlainTwin:
@@ -154,6 +160,9 @@ def setting(tmp_path_factory) -> Setting:
             folds=0,
         )
     )
+    torch.manual_seed(1)
+    other = replace(info, provenance={"seed": 1})
+    save_weights(folder / "other.safetensors", build_network(other), other)
     return Setting(splits=splits, folder=folder)
 
 
@@ -178,7 +187,11 @@ def _train(network: nn.Module, splits: Splits, logits, steps: int = 40) -> None:
 def small(setting, tmp_path_factory) -> tuple[EvaluateOptions, EvaluationReport]:
     """The small plan with everything that can be asked for."""
     options = setting.options(
-        tmp_path_factory.mktemp("small"), SMALL, plain=setting.twin, adaptive=True
+        tmp_path_factory.mktemp("small"),
+        SMALL,
+        plain=setting.twin,
+        through=setting.others,
+        adaptive=True,
     )
     return options, evaluate(setting.splits, options)
 

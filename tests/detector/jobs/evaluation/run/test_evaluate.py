@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -61,6 +62,14 @@ def test_every_section_of_the_report_is_filled(small):
     ]
     assert len(report.adaptive.points) == 3 * 2
     assert len(report.adaptive.health) == 8
+    assert [each.network for each in report.transfer] == [
+        "plain (cifar-resnet20, plain)",
+        "other (cifar-resnet20, decoupled, seed 1)",
+    ]
+    for each in report.transfer:
+        assert [score.name for score in each.scores] == [
+            f"{level}, {fusion}" for level in plan.levels for fusion in plan.fusions
+        ]
     names = [score.name for score in report.plain_network.scores]
     assert names == ["fast, one-class", "standard, one-class", *plan.baselines]
 
@@ -97,6 +106,59 @@ def test_figures_are_those_of_the_bundle_that_was_loaded(setting, small):
     verdicts = [pipeline.detect(of_clean, row).verdict for row in range(len(clean))]
     assert fusion.false_alarms[0].pooled.hits == verdicts.count(Verdict.OFF_PATH)
     assert report.accuracy.hits == int((clean.predictions == clean.labels).sum()) > 170
+
+
+def test_attacks_through_another_network_are_judged_by_the_bundle_that_was_loaded(setting, small):
+    options, report = small
+    pipeline = load_bundle(options.bundle).pipeline
+    rows = PathTable(options.output / "paths")
+    transfer = report.transfer[0]
+    label = f"pgd:8/255@{transfer.digest[:12]}"
+    (made,) = rows.with_copies(SplitName.TEST, label, copies=pipeline.level("standard").copies)
+    figures = transfer.scores[2].attacks[0]
+    assert rows.part(SplitName.TEST, label).surrogate == transfer.digest
+    assert (figures.attack, figures.images) == (label, 40)
+    right = made.original.original_predictions == made.original.labels
+    assert figures.success.total == int(right.sum())
+    assert figures.success.hits == int(made.original.success.sum()) > 0
+    judged = pipeline.judge(made.seen, "standard")
+    flagged = [
+        pipeline.detect(judged, row).verdict is Verdict.OFF_PATH
+        for row in np.flatnonzero(made.original.success)
+    ]
+    assert figures.detection.flagged[0].share.hits == sum(flagged)
+
+
+def test_a_transfer_that_never_succeeds_is_reported_as_such(small):
+    options, report = small
+    for transfer in report.transfer:
+        for score in transfer.scores:
+            never = score.attacks[1]
+            assert never.attack == f"pgd:0@{transfer.digest[:12]}"
+            assert (never.success.hits, never.detection) == (0, None)
+    assert "never succeeds" in (options.output / "report.md").read_text("utf-8")
+
+
+def test_transfer_is_left_out_where_no_network_is_given(setting, again):
+    plan = replace(again.plan, transfer=("pgd:8/255",))
+    report = evaluate(setting.splits, replace(again, plan=plan))
+    assert report.transfer == ()
+    assert "other networks" not in (again.output / "report.md").read_text("utf-8")
+
+
+def test_networks_that_attacks_cannot_go_through_are_refused(setting, tmp_path):
+    plan = replace(setting.options(tmp_path).plan, transfer=("pgd:8/255",))
+    own, plain = setting.folder / "network.safetensors", setting.others[0]
+    for files, message in (
+        ((own,), "should be another one than the network under attack"),
+        ((plain, plain), r"different from each other\. Found .*plain.safetensors and"),
+        ((setting.folder / "none.safetensors",), "none.safetensors should be a network written"),
+    ):
+        with pytest.raises(DataError, match=message):
+            evaluate(setting.splits, setting.options(tmp_path, plan, through=files))
+    with pytest.raises(InvalidInputError, match=r"The plan quick should name attacks .*transfer"):
+        setting.options(tmp_path, through=(plain,))
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_same_command_again_attacks_nothing_and_finds_the_same(setting, small, monkeypatch):
