@@ -105,7 +105,5 @@ def evaluate(
                     f"{worst.auroc.value:.3f} at worst ({worst.attack})"
                 )
     for check in report.adaptive.failed if report.adaptive else ():
-        typer.echo(
-            f"Warning: an attack is not to be believed. {check.name}: {check.finding}", err=True
-        )
+        typer.echo(f"Warning, attack not believed: {check.name}: {check.finding}", err=True)
     typer.echo(f"Evaluated: {output / 'report.md'}")
