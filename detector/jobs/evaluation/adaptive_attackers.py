@@ -28,7 +28,7 @@ Attacker = Callable[[Guides], Descent]
 """Makes an attacker, given clean paths that it may imitate."""
 
 _GUIDES_PER_CLASS = 100
-"""Of the images that are looked at: the nearest of more are hardly nearer."""
+"""Of the images that are looked at, so that a large fit split costs no more than a small one."""
 
 
 class _Common(TypedDict):
@@ -48,9 +48,9 @@ def attackers(plan: AdaptivePlan) -> dict[str, Attacker]:
         "selective-pgd": lambda _: SelectivePgd(**common),
         "orthogonal-pgd": lambda _: OrthogonalPgd(**common),
         "joint-pgd": lambda _: JointPgd(**common),
-        # The whole grid of weights, classes and guides is fifty times the work of the others.
+        # Corners of its default grid, all of which would be some fifty times the work.
         "guide-matching": lambda guides: GuideMatching(
-            **common, guides=guides, nearest=2, targets=2, weights=(0.1, 10.0)
+            **common, guides=guides, nearest=1, targets=2, weights=(0.1, 10.0)
         ),
     }
 
@@ -58,7 +58,7 @@ def attackers(plan: AdaptivePlan) -> dict[str, Attacker]:
 def drawn_guides(
     target: Target, images: FitImages, preprocessing: Preprocessing, *, seed: int
 ) -> Guides:
-    """Guides from clean images of the fit split, as many of each class, drawn by chance.
+    """Guides from clean images of the fit split, drawn by chance, up to a number of each class.
 
     Args:
         target: The detector, which has to classify them rightly and not flag them.

@@ -89,6 +89,7 @@ def evaluate(splits: Splits, options: EvaluateOptions) -> EvaluationReport:
         InvalidInputError: If the plan names what does not exist, or leaves out what ships.
         BundleError: If the bundle cannot be loaded.
         StorageError: If something cannot be written.
+        AttackError: If attackers find no fit image of some class to imitate.
         ControlError: If a control broke, or no attacker who knows the detector is strong enough to
             be believed; the report is written by then.
         GateError: If a figure fell against the released report; likewise.
