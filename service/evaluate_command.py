@@ -76,7 +76,8 @@ def evaluate(
     """Measure a bundle on test images: attacks, baselines, false alarms, natural shift, controls.
 
     The report is JSON, with tables (report.md) and plots made from it. A control that breaks fails
-    the run. Stopped at any point, the same command continues.
+    the run, and so do attackers who know the detector where none passes the checks of its health.
+    Stopped at any point, the same command continues.
     """
     from detector.data import load_splits
     from detector.jobs.evaluation import DEFAULT_PLAN, EvaluateOptions, EvaluationPlan, PlainTwin
@@ -112,4 +113,6 @@ def evaluate(
                     f"{level.level}, {fusion.name}: AUROC {mean.value:.3f} on average, "
                     f"{worst.auroc.value:.3f} at worst ({worst.attack})"
                 )
+    for check in report.adaptive.failed if report.adaptive else ():
+        typer.echo(f"Warning, attack not believed: {check.name}: {check.finding}", err=True)
     typer.echo(f"Evaluated: {output / 'report.md'}")

@@ -6,7 +6,7 @@ name that commands and tables write, ``shift:left``. Nothing here is random.
 
 from detector.copies.base import Copy
 from detector.copies.filters import BitDepth, Jpeg, Median
-from detector.copies.moves import Direction, Flip, Scale, Shift, shifted
+from detector.copies.moves import Direction, Flip, HalfShift, Scale, Shift, shifted
 from detector.copies.names import CopyName, copy_class, parse_copy
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "CopyName",
     "Direction",
     "Flip",
+    "HalfShift",
     "Jpeg",
     "Median",
     "Scale",

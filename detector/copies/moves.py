@@ -1,4 +1,4 @@
-"""Copies that move pixels: flip, shift by one pixel, scaling down and up again."""
+"""Copies that move pixels: flip, shift by a pixel or half of one, scaling down and up again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing_extensions import override
 from detector.copies.base import Copy
 from detector.errors import InvalidInputError
 
-__all__ = ["Direction", "Flip", "Scale", "Shift", "shifted"]
+__all__ = ["Direction", "Flip", "HalfShift", "Scale", "Shift", "shifted"]
 
 _FACTOR = re.compile(r"\d?(?:\.\d{1,9})?", re.ASCII)
 
@@ -87,18 +87,40 @@ class Shift(Copy):
     @classmethod
     @override
     def of_option(cls, option: str) -> Self:
-        try:
-            return cls(direction=Direction(option))
-        except ValueError:
-            raise InvalidInputError(
-                f"shift should be followed by one of {', '.join(Direction)}, as in shift:left. "
-                f"Found {option!r}.",
-                field="copy",
-            ) from None
+        return cls(direction=_direction("shift", option))
 
     @override
     def _copy(self, images: Tensor) -> Tensor:
         return shifted(images, self.direction)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HalfShift(Copy):
+    """Everything moves by half a pixel: the mean of the image and of its shift by a whole one.
+
+    That mean is linear interpolation, which also softens: stripes of one pixel, which many attacks
+    leave, are gone.
+
+    Args:
+        direction: Where the content moves.
+    """
+
+    direction: Direction
+
+    @property
+    @override
+    def name(self) -> str:
+        return f"half-shift:{self.direction}"
+
+    @classmethod
+    @override
+    def of_option(cls, option: str) -> Self:
+        return cls(direction=_direction("half-shift", option))
+
+    @override
+    def _copy(self, images: Tensor) -> Tensor:
+        total = images.to(torch.int16) + shifted(images, self.direction)
+        return ((total + 1) // 2).to(torch.uint8)  # rounds half up, on every device alike
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -149,3 +171,15 @@ class Scale(Copy):
         )
         up = functional.interpolate(down, size, mode="bilinear")
         return up.round().clamp(0, 255).to(torch.uint8)
+
+
+def _direction(kind: str, option: str) -> Direction:
+    """The direction behind a name's colon."""
+    try:
+        return Direction(option)
+    except ValueError:
+        raise InvalidInputError(
+            f"{kind} should be followed by one of {', '.join(Direction)}, as in {kind}:left. "
+            f"Found {option!r}.",
+            field="copy",
+        ) from None

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from detector.copies.base import Copy
 from detector.copies.filters import BitDepth, Jpeg, Median
-from detector.copies.moves import Flip, Scale, Shift
+from detector.copies.moves import Flip, HalfShift, Scale, Shift
 from detector.errors import InvalidInputError
 
 __all__ = ["CopyName", "copy_class", "parse_copy"]
@@ -17,6 +17,7 @@ class CopyName(StrEnum):
 
     FLIP = "flip"
     SHIFT = "shift"
+    HALF_SHIFT = "half-shift"
     SCALE = "scale"
     MEDIAN = "median"
     BITS = "bits"
@@ -26,6 +27,7 @@ class CopyName(StrEnum):
 _CLASSES: dict[CopyName, type[Copy]] = {
     CopyName.FLIP: Flip,
     CopyName.SHIFT: Shift,
+    CopyName.HALF_SHIFT: HalfShift,
     CopyName.SCALE: Scale,
     CopyName.MEDIAN: Median,
     CopyName.BITS: BitDepth,
@@ -53,7 +55,7 @@ def parse_copy(text: str) -> Copy:
     except ValueError:
         raise InvalidInputError(
             f"A copy should be one of {', '.join(CopyName)}. Found {text!r}. "
-            "Write flip, shift:left, scale:0.75, median:3, bits:5 or jpeg:75.",
+            "Write flip, shift:left, half-shift:left, scale:0.75, median:3, bits:5 or jpeg:75.",
             field="copy",
         ) from None
     return copy_class(name).of_option(option)

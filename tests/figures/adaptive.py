@@ -34,13 +34,14 @@ def adaptive(bench: Bench) -> list[Figure]:
     figures = []
     for point in found.points:
         share = next(each.share for each in point.success if each.budget == 0.05)
+        within = point.believable and share is not None and share.rate <= _TARGET
         aimed = point.epsilon == _SMALL and point.attack in _HELD_TO_IT
         figures.append(
             Figure(
                 name=f"{point.attack} at epsilon {point.epsilon:.3g}, {point.level}: SR@5",
                 target=f"<= {_TARGET:.0%}" if aimed else "",
                 measured="no image" if share is None else share_text(share.hits, share.total),
-                holds=share is not None and share.rate <= _TARGET if aimed else None,
+                holds=within if aimed else None,
             )
         )
     figures += [

@@ -21,6 +21,7 @@ few_shot = []
 gradient = ["fgsm"]
 """
 ARGUMENTS = ["evaluate", "--data", "d", "--table", "t", "--output", "o", "--device", "cpu"]
+FAILED = "joint-pgd at fast: twice the steps do not help"
 
 
 @pytest.fixture
@@ -33,11 +34,13 @@ def handed_over(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         worst=SimpleNamespace(attack="cw-l2", auroc=SimpleNamespace(value=0.951)),
     )
     nothing = SimpleNamespace(name="one-class", mean_auroc=None, worst=None)
-    report = SimpleNamespace(levels=[SimpleNamespace(level="fast", fusions=[found, nothing])])
+    level = SimpleNamespace(level="fast", fusions=[found, nothing])
+    weak = SimpleNamespace(name=FAILED, finding=".9, .2")
+    attacked = SimpleNamespace(failed=[weak])
 
     def evaluate(_: object, options: Any) -> Any:
         given.append(options)
-        return report
+        return SimpleNamespace(levels=[level], adaptive=attacked if options.adaptive else None)
 
     monkeypatch.setattr("detector.data.load_splits", lambda *_, **__: None)
     monkeypatch.setattr("detector.jobs.evaluation.evaluate", evaluate)
@@ -53,10 +56,20 @@ def test_the_bundled_default_is_evaluated_under_its_own_plan(
     assert options.through == ()
     assert (options.table, options.output, options.device) == (Path("t"), Path("o"), "cpu")
     assert not options.adaptive
-    written = capsys.readouterr().out
+    written, warned = capsys.readouterr()
+    assert "Warning" not in warned
     assert "fast, learnt: AUROC 0.980 on average, 0.951 at worst (cw-l2)" in written
     assert "one-class" not in written
     assert str(Path("o") / "report.md") in written
+
+
+def test_each_attack_that_is_too_weak_is_a_line_of_warning(
+    handed_over: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run([*ARGUMENTS, "--adaptive"]) == 0
+    assert handed_over
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("Warning")]
+    assert lines == [f"Warning, attack not believed: {FAILED}: .9, .2"]
 
 
 def test_a_plan_and_all_that_is_compared_with_can_be_given(

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from detector.attacks.balls import to_eight_bits
-from detector.copies import Copy, Flip, Scale, Shift, shifted
+from detector.copies import Copy, Flip, HalfShift, Scale, Shift, shifted
 
 __all__ = ["eight_bits", "through_copy", "to_bytes"]
 
@@ -45,7 +45,7 @@ def through_copy(copy: Copy, images: Tensor) -> Tensor:
     """What a copy makes of images, exactly, with a gradient.
 
     Forward it is bit by bit the detector's own copy. Backward, a flip or shift moves gradients
-    back where the pixels came from and a scaling spreads them as bilinear weights do; filters,
+    back where the pixels came from; half shifts and scalings spread them as bilinear weights do; filters,
     fewer bits and JPEG are taken for the identity, as the pixels that they leave are near.
 
     Args:
@@ -61,6 +61,8 @@ def through_copy(copy: Copy, images: Tensor) -> Tensor:
             return images.flip(3)
         case Shift():
             return shifted(images, copy.direction)
+        case HalfShift():
+            smooth = (images + shifted(images, copy.direction)) / 2
         case Scale():
             smooth = _scaled(images, copy.factor)
         case _:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -15,9 +15,7 @@ from detector.attacks.adaptive import (
     AdaptiveAttack,
     EvasionCurve,
     GradientFree,
-    JointPgd,
-    OrthogonalPgd,
-    SelectivePgd,
+    Guides,
     black_box_trails,
     measure_curve,
     rejection_is_believable,
@@ -25,8 +23,10 @@ from detector.attacks.adaptive import (
     success_never_falls,
 )
 from detector.attacks.adaptive import HealthCheck as FoundCheck
+from detector.attacks.adaptive.descent import Descent
 from detector.bundle import Bundle
 from detector.data import Splits
+from detector.jobs.evaluation.adaptive_attackers import Attacker, attackers, drawn_guides
 from detector.jobs.evaluation.adaptive_kept import kept_figures
 from detector.jobs.evaluation.adaptive_target import target_of
 from detector.jobs.evaluation.estimates import Share
@@ -58,7 +58,7 @@ def adaptive_figures(
     Args:
         bundle: What is attacked.
         splits: The data set; of its first test images in the order of extraction, those that are
-            classified right are attacked.
+            classified right are attacked. Clean paths to imitate come from its fit images.
         plan: How.
         folder: Where the figures of each attacker are kept; those that an earlier run left there
             are used.
@@ -66,42 +66,34 @@ def adaptive_figures(
 
     Raises:
         InvalidInputError: If the plan names a level that does not exist.
+        AttackError: If no fit image of a class can be imitated.
         DataError: If what was kept cannot be read.
         StorageError: If figures cannot be kept.
     """
     pipeline = bundle.pipeline
     levels = [pipeline.level(name) for name in plan.levels]
-    attacks = _attacks(plan)
-    images = ImageOrder.of(splits, SplitName.TEST, plan.images)
+    named = attackers(plan)
     facts = {
         "bundle": bundle.manifest.digest,
         "images": splits.test.digest(),
+        "guides": splits.fit.digest(),
         "plan": to_plain(plan),
         "seed": seed,
     }
     found: list[AdaptiveFigures] = []
-    batches = -(-images.asked // _BATCH)
-    total = len(levels) * (len(attacks) * len(plan.epsilons) + 2) * batches
+    batches = -(-min(plan.images, len(splits.test)) // _BATCH)
+    total = len(levels) * (len(named) * (len(plan.epsilons) + 1) + 1) * batches
     with Progress.shown("adaptive attacks", total) as progress:
         for level in levels:
-            run = _Run(pipeline, images, plan, level, seed, progress)
-            for name, attack in attacks.items():
+            run = _Run(pipeline, splits, plan, level, seed, progress)
+            for name, attacker in named.items():
                 path = folder / f"{level.name}-{name}.json"
-                found.append(kept_figures(path, facts, partial(run.figures, name, attack)))
+                found.append(kept_figures(path, facts, partial(run.figures, name, attacker)))
     return AdaptiveFigures(
         points=tuple(point for each in found for point in each.points),
         half=tuple(half for each in found for half in each.half),
         health=tuple(check for each in found for check in each.health),
     )
-
-
-def _attacks(plan: AdaptivePlan) -> dict[str, AdaptiveAttack]:
-    common = {"epsilon": plan.epsilons[0], "steps": plan.steps, "restarts": plan.restarts}
-    return {
-        "selective-pgd": SelectivePgd(**common),  # type: ignore[arg-type]  # whole numbers stay whole
-        "orthogonal-pgd": OrthogonalPgd(**common),  # type: ignore[arg-type]  # likewise
-        "joint-pgd": JointPgd(**common),  # type: ignore[arg-type]  # likewise
-    }
 
 
 class _Run:
@@ -110,14 +102,16 @@ class _Run:
     def __init__(
         self,
         pipeline: Pipeline,
-        images: ImageOrder,
+        splits: Splits,
         plan: AdaptivePlan,
         level: Level,
         seed: int,
         progress: Progress,
     ) -> None:
+        images = ImageOrder.of(splits, SplitName.TEST, plan.images)
         rows = images.order[: images.asked]
         self._pipeline = pipeline
+        self._fit = splits.fit
         self._plan = plan
         self._level = level
         self._seed = seed
@@ -126,62 +120,71 @@ class _Run:
         self._labels = torch.from_numpy(images.images.labels[rows])
         self._target = target_of(pipeline, level, self._images)
 
-    def figures(self, name: str, attack: AdaptiveAttack) -> AdaptiveFigures:
-        """What one attacker reaches."""
-        curve = self.curve([attack], self._plan.epsilons)
+    def figures(self, name: str, attacker: Attacker) -> AdaptiveFigures:
+        """What one attacker reaches, and whether that is to be believed."""
+        attack = attacker(self._guides)
+        curve = self._curve(attack, self._plan.epsilons)
+        checks = self._checks(attack, curve)
+        believable = all(check.passed for check in checks)
         return AdaptiveFigures(
-            points=tuple(_points(name, self._level, curve)),
-            half=tuple(_half(name, self._level, curve)),
-            health=tuple(self.checks(name, attack, curve)),
+            points=tuple(_points(name, self._level, curve, believable=believable)),
+            half=tuple(_half(name, self._level, curve, believable=believable)),
+            health=tuple(_as_check(f"{name} at {self._level.name}", check) for check in checks),
         )
 
-    def curve(self, attacks: Sequence[AdaptiveAttack], epsilons: Sequence[float]) -> EvasionCurve:
-        """Success by epsilon."""
-        return measure_curve(
-            self._target,
-            self._images,
-            self._labels,
-            attacks,
-            epsilons,
-            batch_size=_BATCH,
-            seed=self._seed,
-            on_progress=lambda _done, _of: self._progress.advance(1),
-        )
+    @cached_property
+    def _guides(self) -> Guides:
+        preprocessing = self._pipeline.preprocessing
+        return drawn_guides(self._target, self._fit, preprocessing, seed=self._seed)
 
-    def checks(self, name: str, attack: AdaptiveAttack, curve: EvasionCurve) -> list[HealthCheck]:
-        """Whether one attack is as strong as it should be."""
-        found = [rejection_is_believable(curve.points[-1], self._fooled_at_half(curve), _BUDGET)]
-        if len(curve.points) > 1:
-            found.append(success_never_falls(curve, _BUDGET))
-        first = [self._plan.epsilons[0]]
-        if isinstance(attack, SelectivePgd):
-            twice = replace(attack, steps=2 * attack.steps)
-            again = self.curve([twice], first).points[0]
-            found.append(
-                steps_suffice(curve.points[0].evaded_at(_BUDGET), again.evaded_at(_BUDGET))
-            )
-            blind = GradientFree(epsilon=first[0], queries=self._plan.queries)
-            search = self.curve([blind], first).points[0]
-            found.append(
-                black_box_trails(curve.points[0].evaded_at(_BUDGET), search.evaded_at(_BUDGET))
-            )
-        return [_as_check(f"{name} at {self._level.name}", each) for each in found]
+    @cached_property
+    def _found_blindly(self) -> Tensor:
+        """Which images a search without gradients gets past the level at the first epsilon."""
+        first = self._plan.epsilons[0]
+        search = GradientFree(epsilon=first, queries=self._plan.queries)
+        return self._curve(search, [first]).points[0].evaded_at(_BUDGET)
 
-    def _fooled_at_half(self, curve: EvasionCurve) -> Tensor:
+    @cached_property
+    def _fooled_at_half(self) -> Tensor:
         """Which of the images that count are misclassified at half of the last epsilon."""
         result = attack_images(
             self._pipeline.network,
             self._pipeline.preprocessing,
             self._images,
             self._labels,
-            Pgd(epsilon=curve.points[-1].epsilon / 2),
+            Pgd(epsilon=self._plan.epsilons[-1] / 2),
             seed=self._seed,
         )
         right = result.original_prediction == self._labels
         return result.success[right]
 
+    def _curve(self, attack: AdaptiveAttack, epsilons: Sequence[float]) -> EvasionCurve:
+        return measure_curve(
+            self._target,
+            self._images,
+            self._labels,
+            [attack],
+            epsilons,
+            batch_size=_BATCH,
+            seed=self._seed,
+            on_progress=lambda _done, _of: self._progress.advance(1),
+        )
 
-def _points(name: str, level: Level, curve: EvasionCurve) -> list[AdaptivePoint]:
+    def _checks(self, attack: Descent, curve: EvasionCurve) -> list[FoundCheck]:
+        """Whether an attacker is as strong as it should be: the same checks for each."""
+        found = [rejection_is_believable(curve.points[-1], self._fooled_at_half, _BUDGET)]
+        if len(curve.points) > 1:
+            found.append(success_never_falls(curve, _BUDGET))
+        once = curve.points[0].evaded_at(_BUDGET)
+        twice = self._curve(replace(attack, steps=2 * attack.steps), self._plan.epsilons[:1])
+        found.append(steps_suffice(once, twice.points[0].evaded_at(_BUDGET)))
+        found.append(black_box_trails(once, self._found_blindly))
+        return found
+
+
+def _points(
+    name: str, level: Level, curve: EvasionCurve, *, believable: bool
+) -> list[AdaptivePoint]:
     return [
         AdaptivePoint(
             attack=name,
@@ -191,18 +194,20 @@ def _points(name: str, level: Level, curve: EvasionCurve) -> list[AdaptivePoint]
                 ShareAtBudget(budget=budget, share=Share.of_flags(point.evaded_at(budget).numpy()))
                 for budget in point.budgets
             ),
+            believable=believable,
         )
         for point in curve.points
     ]
 
 
-def _half(name: str, level: Level, curve: EvasionCurve) -> list[HalfSuccess]:
+def _half(name: str, level: Level, curve: EvasionCurve, *, believable: bool) -> list[HalfSuccess]:
     return [
         HalfSuccess(
             attack=name,
             level=level.name.value,
             budget=budget,
             epsilon=curve.epsilon_of_success(budget),
+            believable=believable,
         )
         for budget in curve.points[0].budgets
     ]

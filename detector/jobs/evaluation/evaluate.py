@@ -9,6 +9,7 @@ from detector.bundle import Bundle, load_bundle
 from detector.data import Splits
 from detector.errors import InvalidInputError
 from detector.jobs.evaluation.adaptive import adaptive_figures
+from detector.jobs.evaluation.adaptive_belief import require_believable
 from detector.jobs.evaluation.attacked_rows import RowsWanted, extract_rows
 from detector.jobs.evaluation.control_run import run_controls
 from detector.jobs.evaluation.controls import ControlResult, require_controls
@@ -105,7 +106,9 @@ def evaluate(splits: Splits, options: EvaluateOptions) -> EvaluationReport:
         InvalidInputError: If the plan names what does not exist, or leaves out what ships.
         BundleError: If the bundle cannot be loaded.
         StorageError: If something cannot be written.
-        ControlError: If a control broke; the report is written by then.
+        AttackError: If attackers find no fit image of some class to imitate.
+        ControlError: If a control broke, or no attacker who knows the detector is strong enough to
+            be believed; the report is written by then.
         GateError: If a figure fell against the released report; likewise.
     """
     bundle = load_bundle(options.bundle, device=options.device)
@@ -116,6 +119,7 @@ def evaluate(splits: Splits, options: EvaluateOptions) -> EvaluationReport:
     write_tables(report, options.output / "report.md")
     write_plots(report, options.output / "plots")
     require_controls(report.controls)
+    require_believable(report.adaptive)
     if released is not None:
         require_promotion(released, report)
     return report

@@ -18,9 +18,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from detector.errors import DataError, GateError
+from detector.jobs.evaluation.adaptive_belief import strongest_attacks, unbelievable_levels
 from detector.jobs.evaluation.estimates import Estimate, difference_of
 from detector.jobs.evaluation.figures import ScoreFigures
 from detector.jobs.evaluation.report import EvaluationReport
+from detector.jobs.evaluation.report_sections import AdaptiveFigures
 
 __all__ = ["GateRefusal", "gate_refusals", "require_promotion"]
 
@@ -50,6 +52,10 @@ def gate_refusals(
     Compared are accuracy and, for each level and fusion, the worst and the mean AUROC and the mean
     share found at each budget. More false alarms than before stand against it only where they are
     more than the budget: a calibration with more images uses more of its budget on purpose.
+
+    Where attackers who know the detector were let loose on both, compared is also what the
+    strongest of those that both met leave alone, at each level, epsilon and budget; not where the
+    released figure is of an attacker that failed a health check, for then less may be left alone.
 
     Args:
         released: Report of the last released bundle.
@@ -106,6 +112,8 @@ def _refusals(released: EvaluationReport, candidate: EvaluationReport) -> Iterat
             yield GateRefusal(
                 figure=name, released=None, candidate=None, reason="the new report lacks it"
             )
+    if released.adaptive is not None and candidate.adaptive is not None:
+        yield from _adaptive_refusals(released.adaptive, candidate.adaptive)
 
 
 def _scores(report: EvaluationReport) -> dict[str, ScoreFigures]:
@@ -152,6 +160,31 @@ def _alarm_refusals(
             # Losing is having fewer images that are left alone.
             spared = [_mirrored(each.pooled.estimate) for each in (before[alarms.budget], alarms)]
             yield from _fell(f"{figure}, images left alone", *spared)
+
+
+def _adaptive_refusals(
+    released: AdaptiveFigures, candidate: AdaptiveFigures
+) -> Iterator[GateRefusal]:
+    for level in unbelievable_levels(candidate):
+        yield GateRefusal(
+            figure=f"{level}: attackers who know the detector",
+            released=None,
+            candidate=None,
+            reason="none passes all health checks, so that nothing is known of how many succeed",
+        )
+    met = {point.attack for point in released.points} & {each.attack for each in candidate.points}
+    before, after = (
+        strongest_attacks(point for point in each.points if point.attack in met)
+        for each in (released, candidate)
+    )
+    for place, strongest in before.items():
+        if strongest.believable and place in after:
+            figure = (
+                f"{strongest.level}: images left alone by attackers who know the detector, "
+                f"epsilon {strongest.epsilon:.4f}, budget {strongest.budget:g}"
+            )
+            spared = [_mirrored(each.success.estimate) for each in (strongest, after[place])]
+            yield from _fell(figure, *spared)
 
 
 def _mirrored(estimate: Estimate) -> Estimate:

@@ -156,12 +156,15 @@ class AdaptivePoint:
         level: Name of the level that was attacked.
         epsilon: Radius in [0, 1] pixel scale.
         success: Share of images that are misclassified and not flagged, at each budget: SR@5.
+        believable: Whether the attacker passes all health checks at this level. Where not, success
+            is no more than a lower bound.
     """
 
     attack: str
     level: str
     epsilon: float
     success: tuple[ShareAtBudget, ...]
+    believable: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -173,12 +176,15 @@ class HalfSuccess:
         level: Name of the level that was attacked.
         budget: False-alarm budget, in (0, 1).
         epsilon: Radius at which half of the images succeed; None where no tried radius does.
+        believable: Whether the attacker passes all health checks at this level. Where not, less
+            than that radius may be enough.
     """
 
     attack: str
     level: str
     budget: float
     epsilon: float | None
+    believable: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -209,6 +215,11 @@ class AdaptiveFigures:
     points: tuple[AdaptivePoint, ...]
     half: tuple[HalfSuccess, ...]
     health: tuple[HealthCheck, ...]
+
+    @property
+    def failed(self) -> tuple[HealthCheck, ...]:
+        """The health checks that do not hold."""
+        return tuple(check for check in self.health if not check.holds)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

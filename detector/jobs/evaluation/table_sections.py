@@ -9,10 +9,9 @@ from detector.jobs.evaluation.estimates import Estimate
 from detector.jobs.evaluation.figures import ShareAtBudget
 from detector.jobs.evaluation.markdown import area_text, budget_text, share_text, table
 from detector.jobs.evaluation.report import EvaluationReport
-from detector.jobs.evaluation.report_sections import AdaptiveFigures, LeftOutCell
+from detector.jobs.evaluation.report_sections import LeftOutCell
 
 __all__ = [
-    "adaptive_section",
     "calibration_section",
     "controls_section",
     "few_shot_section",
@@ -103,43 +102,6 @@ def shift_section(report: EvaluationReport) -> str:
     flagged = [f"flagged at {budget_text(each.budget)}" for each in report.shifts[0].flagged]
     head = ["change", "severity", "score", "accuracy", *flagged]
     return f"## Natural change and noise\n\n{table(head, rows)}"
-
-
-def adaptive_section(report: EvaluationReport) -> str:
-    """What attackers who know the detector reach."""
-    adaptive = report.adaptive
-    if adaptive is None:
-        return ""
-    parts = ["## Attackers who know the detector", _adaptive_points(adaptive)]
-    if adaptive.half:
-        rows = [
-            [
-                half.attack,
-                half.level,
-                budget_text(half.budget),
-                "none tried" if half.epsilon is None else f"{half.epsilon:.4f}",
-            ]
-            for half in adaptive.half
-        ]
-        head = ["attack", "level", "budget", "epsilon of half success"]
-        parts.append(table(head, rows))
-    if adaptive.health:
-        checks = [
-            [check.name, "holds" if check.holds else "**broken**", check.finding]
-            for check in adaptive.health
-        ]
-        parts.append(table(["health of the attacks", "outcome", "found"], checks))
-    return "\n\n".join(parts)
-
-
-def _adaptive_points(adaptive: AdaptiveFigures) -> str:
-    rows = [
-        [point.attack, point.level, f"{point.epsilon:.4f}", *_shares(point.success)]
-        for point in adaptive.points
-    ]
-    budgets = adaptive.points[0].success if adaptive.points else ()
-    success = [f"succeeds at {budget_text(each.budget)}" for each in budgets]
-    return table(["attack", "level", "epsilon", *success], rows)
 
 
 def _cell(cell: LeftOutCell | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from detector.jobs.evaluation.adaptive_section import adaptive_section
 from detector.jobs.evaluation.compared_sections import (
     baselines_section,
     budgets_of,
@@ -16,7 +17,6 @@ from detector.jobs.evaluation.figures import AttackFigures, ScoreFigures, ShareA
 from detector.jobs.evaluation.markdown import area_text, budget_text, share_text, table
 from detector.jobs.evaluation.report import EvaluationReport
 from detector.jobs.evaluation.table_sections import (
-    adaptive_section,
     calibration_section,
     controls_section,
     few_shot_section,

@@ -14,6 +14,8 @@ CASES = [
     "shift:right",
     "shift:up",
     "shift:down",
+    "half-shift:left",
+    "half-shift:down",
     "scale:0.75",
     "scale:1",
     "scale:0.1",

@@ -33,6 +33,13 @@ def test_a_copy_is_what_its_name_says(name, expected) -> None:
     assert torch.equal(copied, image_of(torch.tensor(expected, dtype=torch.uint8)))
 
 
+def test_half_a_shift_is_the_mean_of_neighbours_rounded_half_up() -> None:
+    rows = image_of(torch.tensor([[0, 10, 31], [255, 255, 254]], dtype=torch.uint8))
+    left, down = (parse_copy(f"half-shift:{way}")(rows)[0, 0].tolist() for way in ("left", "down"))
+    assert left == [[5, 21, 31], [255, 255, 254]]
+    assert down == [[0, 10, 31], [128, 133, 143]]
+
+
 @pytest.mark.parametrize("size", [2, 3])
 def test_the_median_is_that_of_scipy(size) -> None:
     generator = torch.Generator().manual_seed(0)

@@ -60,8 +60,14 @@ def test_every_section_of_the_report_is_filled(small):
         ("fog", 1),
         ("fog", 3),
     ]
-    assert len(report.adaptive.points) == 3 * 2
-    assert len(report.adaptive.health) == 8
+    attackers = ("selective-pgd", "orthogonal-pgd", "joint-pgd", "guide-matching")
+    assert [(point.attack, point.epsilon) for point in report.adaptive.points] == [
+        (name, epsilon) for name in attackers for epsilon in plan.adaptive.epsilons
+    ]
+    assert {half.attack for half in report.adaptive.half} == {*attackers}
+    assert [check.name.split(" at ")[0] for check in report.adaptive.health] == [
+        name for name in attackers for _ in range(4)
+    ]
     assert [each.network for each in report.transfer] == [
         "plain (cifar-resnet20, plain)",
         "other (cifar-resnet20, decoupled, seed 1)",
@@ -189,8 +195,8 @@ def test_kept_figures_of_another_attacker_are_made_again(setting, small, again):
     attackers = replace(options.plan.adaptive, epsilons=(8 / 255,), steps=1)
     plan = replace(again.plan, adaptive=attackers)
     found = evaluate(setting.splits, replace(again, plan=plan, adaptive=True)).adaptive
-    assert [point.epsilon for point in found.points] == [8 / 255] * 3
-    kept = json.loads((again.output / "adaptive" / "standard-joint-pgd.json").read_text())
+    assert [point.epsilon for point in found.points] == [8 / 255] * 4
+    kept = json.loads((again.output / "adaptive" / "standard-guide-matching.json").read_text())
     assert kept["facts"]["plan"]["steps"] == 1
 
 

@@ -8,11 +8,17 @@ from dataclasses import replace
 import pytest
 
 from detector.attacks import Attack, AttackSpec
+from detector.attacks.adaptive import Descent, SelectivePgd
 from detector.errors import ControlError
 from detector.jobs.evaluation import EvaluationReport, control_run, evaluate
 from detector.jobs.evaluation.contenders import Contender
 from detector.jobs.evaluation.controls import ControlName
 from detector.jobs.evaluation.measured_rows import MeasuredRows
+from detector.jobs.evaluation.plan import AdaptivePlan
+
+RADII = (16 / 255, 32 / 255)
+ATTACKERS = AdaptivePlan(levels=("standard",), epsilons=RADII, images=10, steps=5, queries=2)
+FALLS = "success does not fall as epsilon grows"
 
 
 def ignored_epsilon(monkeypatch) -> None:
@@ -76,3 +82,34 @@ def test_a_control_that_is_broken_on_purpose_fails_the_run_after_its_report(
     assert {control.name for control in report.controls if not control.holds} == broken
     text = (again.output / "report.md").read_text("utf-8")
     assert text.count("**broken**") == len(broken)
+
+
+def lazy_in_large_balls(monkeypatch, kind: type[Descent]) -> None:
+    """Attackers of this kind stay where they are as soon as they may go far."""
+    search = Descent._search
+
+    def lazy(attack, *arguments) -> None:
+        if not isinstance(attack, kind) or attack.epsilon < RADII[-1]:
+            search(attack, *arguments)
+
+    monkeypatch.setattr(Descent, "_search", lazy)
+
+
+def test_an_attacker_whose_success_falls_with_epsilon_is_marked_and_named(
+    setting, again, monkeypatch
+):
+    lazy_in_large_balls(monkeypatch, SelectivePgd)
+    options = replace(again, plan=replace(again.plan, adaptive=ATTACKERS), adaptive=True)
+    report = evaluate(setting.splits, options)
+    assert f"selective-pgd at standard: {FALLS}" in {each.name for each in report.adaptive.failed}
+    for each in (*report.adaptive.points, *report.adaptive.half):
+        assert each.believable is (each.attack != "selective-pgd")
+    text = (again.output / "report.md").read_text("utf-8")
+    assert "selective-pgd **not believed**" in text
+
+    lazy_in_large_balls(monkeypatch, Descent)
+    shutil.rmtree(again.output / "adaptive")
+    with pytest.raises(ControlError, match=f"none at standard: .*guide-matching at .*: {FALLS}"):
+        evaluate(setting.splits, options)
+    report = EvaluationReport.read(again.output / "report.json")
+    assert not any(point.believable for point in report.adaptive.points)
