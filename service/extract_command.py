@@ -13,7 +13,10 @@ from service.offline_options import DataOption, OutputOption, choice
 
 __all__ = ["extract"]
 
-_COPIES = "flip, shift:left (right, up, down), half-shift:left (...), scale:0.75, median:3, bits:5, jpeg:75"
+_COPIES = (
+    "flip, shift:left (right, up, down), half-shift:left (likewise), scale:0.75, median:3, bits:5, "
+    "jpeg:75"
+)
 _CORRUPTIONS = (
     "gaussian-noise, shot-noise, impulse-noise, defocus-blur, glass-blur, motion-blur, zoom-blur, "
     "snow, frost, fog, brightness, contrast, elastic-transform, pixelate, jpeg-compression, resize"

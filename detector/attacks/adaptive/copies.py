@@ -45,8 +45,8 @@ def through_copy(copy: Copy, images: Tensor) -> Tensor:
     """What a copy makes of images, exactly, with a gradient.
 
     Forward it is bit by bit the detector's own copy. Backward, a flip or shift moves gradients
-    back where the pixels came from; half shifts and scalings spread them as bilinear weights do; filters,
-    fewer bits and JPEG are taken for the identity, as the pixels that they leave are near.
+    back where the pixels came from; half shifts and scalings spread them as bilinear weights do;
+    filters, fewer bits and JPEG are taken for the identity, as the pixels that they leave are near.
 
     Args:
         copy: What the detector does.
