@@ -130,16 +130,17 @@ def _level(bench: Bench, level: LevelName, outcomes: list[_Outcome]) -> list[Fig
     figures, areas, found = [], {}, []
     for outcome in outcomes:
         scores = outcome.found[level].scores
-        area, low, high = auroc_with_interval(clean, scores)
-        areas[outcome.case.spec] = area
+        area = auroc_with_interval(clean, scores)
+        areas[outcome.case.spec] = area.value
         found.append(float(np.mean(scores > threshold)))
         least = outcome.case.auroc if level is bench.pipeline.default_level else None
         figures.append(
             Figure(
                 name=f"{outcome.case.spec} AUROC, {level}",
                 target="" if least is None else f">= {least}",
-                measured=f"{area:.4f} [{low:.4f}, {high:.4f}], {outcome.success} attacked",
-                holds=None if least is None else area >= least,
+                measured=f"{area.value:.4f} [{area.low:.4f}, {area.high:.4f}], "
+                f"{outcome.success} attacked",
+                holds=None if least is None else area.value >= least,
             )
         )
     worst = min(areas, key=lambda spec: areas[spec])

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
 
-from detector.jobs.evaluation.estimates import clopper_pearson
+from detector.jobs.evaluation.bootstrap import Resamples
+from detector.jobs.evaluation.estimates import Estimate, clopper_pearson
 
 __all__ = ["Figure", "auroc_with_interval", "share_text"]
 
@@ -48,7 +48,7 @@ def share_text(hits: int, total: int) -> str:
 
 def auroc_with_interval(
     clean: NDArray[np.float64], attacked: NDArray[np.float64], *, draws: int = 200
-) -> tuple[float, float, float]:
+) -> Estimate:
     """Area under the ROC curve and its 95 % bootstrap interval.
 
     Args:
@@ -56,18 +56,5 @@ def auroc_with_interval(
         attacked: Scores of attacked images.
         draws: Bootstrap resamples.
     """
-    generator = np.random.default_rng(0)
-
-    def area(negatives: NDArray[np.float64], positives: NDArray[np.float64]) -> float:
-        truth = np.r_[np.zeros(len(negatives)), np.ones(len(positives))]
-        return float(roc_auc_score(truth, np.r_[negatives, positives]))
-
-    resampled = [
-        area(
-            generator.choice(clean, len(clean)),
-            generator.choice(attacked, len(attacked)),
-        )
-        for _ in range(draws)
-    ]
-    low, high = np.quantile(resampled, [0.025, 0.975])
-    return area(clean, attacked), float(low), float(high)
+    resamples = Resamples(negatives=len(clean), images=len(attacked), replicates=draws, seed=0)
+    return resamples.rank(clean).auroc(attacked, np.arange(len(attacked))).estimate()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,13 +26,56 @@ from detector.jobs.evaluation.roc import auroc
 from detector.path_table import PathTable, SplitName
 from detector.scoring import PathScores, Statistics
 
-__all__ = ["calibration_sizes", "few_shot", "few_shot_on"]
+__all__ = ["CLASSIFIERS", "FewShotPool", "calibration_sizes", "few_shot", "few_shot_on"]
 
-_CLASSIFIERS: dict[str, Callable[[int], Any]] = {
+CLASSIFIERS: dict[str, Callable[[int], Any]] = {
     "random-forest": lambda seed: RandomForestClassifier(random_state=seed),
     "adaboost": lambda seed: AdaBoostClassifier(random_state=seed),
     "gradient-boosting": lambda seed: GradientBoostingClassifier(random_state=seed),
 }
+"""The paper's three, by name, each made from a seed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class FewShotPool:
+    """Path bits of images on which an attack succeeded, to draw few of each class from.
+
+    Args:
+        labels: Class of each image, shape (N,).
+        clean: Bits before the attack, shape (N, G).
+        attacked: Bits after it, shape (N, G).
+    """
+
+    labels: NDArray[np.int64]
+    clean: NDArray[np.bool_]
+    attacked: NDArray[np.bool_]
+
+    def areas(
+        self,
+        build: Callable[[int], Any],
+        count: int,
+        seeds: Sequence[int],
+        *,
+        negatives: NDArray[np.bool_],
+        positives: NDArray[np.bool_],
+    ) -> list[float]:
+        """AUROC on other images of a classifier that saw few, one for each seed.
+
+        Args:
+            build: Makes a classifier from a seed.
+            count: Images of each class, clean and attacked.
+            seeds: One draw of the images, and one fit, for each.
+            negatives: Bits of clean images of other ids.
+            positives: Bits of attacked images of other ids.
+        """
+        found = []
+        for seed in seeds:
+            rows = _draw(self.labels, count, seed)
+            bits = np.concatenate([self.clean[rows], self.attacked[rows]])
+            fitted = build(seed).fit(bits, np.repeat([0, 1], len(rows)))
+            scores = (fitted.predict_proba(each)[:, 1] for each in (negatives, positives))
+            found.append(auroc(*scores))
+        return found
 
 
 def few_shot_on(
@@ -88,23 +132,19 @@ def few_shot(
     Reference:
         Li et al., "Interpretable Neural Network Decoupling", ECCV 2020.
     """
-    pool = attacked.rows(attacked.success)
+    succeeded = attacked.rows(attacked.success)
     place = {image: row for row, image in enumerate(clean.image_ids.tolist())}
-    before = clean.bits[[place[image] for image in pool.image_ids.tolist()]]
+    pool = FewShotPool(
+        labels=succeeded.labels,
+        clean=clean.bits[[place[image] for image in succeeded.image_ids.tolist()]],
+        attacked=succeeded.bits,
+    )
     found = test_attacked.rows(test_attacked.success)
     least = min(np.bincount(pool.labels, minlength=int(clean.labels.max()) + 1).tolist())
     points = []
-    for name, build in _CLASSIFIERS.items():
+    for name, build in CLASSIFIERS.items():
         for count in (count for count in counts if count <= least and len(found)):
-            areas = []
-            for seed in seeds:
-                rows = _draw(pool.labels, count, seed)
-                bits = np.concatenate([before[rows], pool.bits[rows]])
-                fitted = build(seed).fit(bits, np.repeat([0, 1], len(rows)))
-                negatives, positives = (
-                    fitted.predict_proba(each.bits)[:, 1] for each in (test_clean, found)
-                )
-                areas.append(auroc(negatives, positives))
+            areas = pool.areas(build, count, seeds, negatives=test_clean.bits, positives=found.bits)
             points.append(
                 FewShotPoint(
                     classifier=name,
