@@ -82,7 +82,7 @@ class Witness:
 
     Args:
         name: What it is called in reports.
-        statistics: Names of its statistics, at least one.
+        statistics: Names of its statistics, at least one; one that stands twice counts twice.
         meaning: What it says of an image where it is surprised, a clause for people.
     """
 

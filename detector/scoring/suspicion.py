@@ -17,15 +17,17 @@ from detector.scoring.stability import MARGIN_FALL, PROBABILITY_FALL, Stability
 __all__ = ["Statistics", "Suspicion", "SuspicionScores", "one_class_witnesses"]
 
 _STABILITY = "stability"
+_LOW_MARGIN = "confidence/low-logit-margin"
 
 
 def one_class_witnesses(copies: tuple[str, ...]) -> tuple[Witness, ...]:
     """Who is heard where no attack was seen.
 
-    With copies: where the activations lie, how margins fall and how the probability falls, since
-    confident attacks show in the first two and those at the boundary in the last. Without copies
-    the activations of the predicted class, of the class they fit better, and the energy, which
-    confident attacks push up.
+    Always: where the activations lie. With copies: how margins fall, which shows confident attacks,
+    and how near the image is to the boundary, by its margin and by how the probability falls; the
+    margin counts as often as there are copies, or many of them would drown it. Without copies:
+    whether the activations fit another class better, and how sure the network is, since confident
+    attacks push the energy up and those that stop at the boundary leave a small margin.
 
     Args:
         copies: Names of the copies, none for one pass.
@@ -44,26 +46,29 @@ def one_class_witnesses(copies: tuple[str, ...]) -> tuple[Witness, ...]:
                 meaning="its filters respond as those of another class do",
             ),
             Witness(
-                name="energy",
-                statistics=("confidence/high-energy",),
-                meaning="the network is surer of it than of clean images",
+                name="confidence",
+                statistics=(_LOW_MARGIN, "confidence/high-energy"),
+                meaning="the network is less sure of it, or surer, than of clean images",
             ),
         )
-    falls = {
-        MARGIN_FALL: "its lead over some other class shrinks when the image is copied",
-        PROBABILITY_FALL: "the prediction fades when the image is copied",
-    }
     return (
         path,
-        *(
-            Witness(
-                name=fall.replace("-", " "),
-                statistics=tuple(f"{_STABILITY}/{fall}:{copy}" for copy in copies),
-                meaning=meaning,
-            )
-            for fall, meaning in falls.items()
+        Witness(
+            name="margin fall",
+            statistics=_changes(MARGIN_FALL, copies),
+            meaning="its lead over some other class shrinks when the image is copied",
+        ),
+        Witness(
+            name="boundary",
+            statistics=_changes(PROBABILITY_FALL, copies) + (_LOW_MARGIN,) * len(copies),
+            meaning="it lies near another class, and the prediction fades when the image is copied",
         ),
     )
+
+
+def _changes(statistic: str, copies: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of a statistic of stability, for each copy."""
+    return tuple(f"{_STABILITY}/{statistic}:{copy}" for copy in copies)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -73,9 +73,10 @@ def test_the_one_class_witnesses_are_statistics_that_are_measured(path_scores, c
     assert len(witnesses) == 3
     heard = [name for witness in witnesses for name in witness.statistics]
     assert set(heard) <= set(names)
-    assert len(set(heard)) == len(heard)
     for copy in copies:
         assert sum(copy in name for name in heard) == 2
+    # The margin of the image itself weighs as much as what all copies say about the boundary.
+    assert heard.count("confidence/low-logit-margin") == max(1, len(copies))
 
 
 def test_layer_weights_are_shares_and_name_the_strange_layer(path_scores, seen) -> None:

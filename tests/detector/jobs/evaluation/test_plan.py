@@ -136,7 +136,7 @@ def test_few_shot_classifiers_learn_an_attack_of_the_plan_by_its_own_label(read)
 
 def test_the_plan_of_the_bundled_default_reads():
     plan = EvaluationPlan.read(DEFAULT_PLAN)
-    assert plan.name == "cifar10"
+    assert plan.name == "cifar10-2"
     assert set(plan.left_out()) == {"gradient", "boundary", "query"}
 
 
