@@ -25,7 +25,7 @@ def adaptive(bench: Bench) -> list[Figure]:
     plan = AdaptivePlan(
         levels=(bench.pipeline.default_level.value,),
         epsilons=(1 / 255, _SMALL, 8 / 255),
-        images=24,
+        images=16,
         steps=50,
         queries=100,
     )
