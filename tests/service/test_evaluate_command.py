@@ -52,7 +52,7 @@ def test_the_bundled_default_is_evaluated_under_its_own_plan(
 ) -> None:
     assert cli.run(ARGUMENTS) == 0
     (options,) = handed_over
-    assert (options.plan.name, options.bundle, options.plain) == ("cifar10", None, None)
+    assert (options.plan.name, options.bundle, options.plain) == ("cifar10-2", None, None)
     assert options.through == ()
     assert (options.table, options.output, options.device) == (Path("t"), Path("o"), "cpu")
     assert not options.adaptive
