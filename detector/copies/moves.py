@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -66,7 +66,32 @@ def shifted(images: Tensor, direction: Direction) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Shift(Copy):
+class _Directed(Copy):
+    """A copy that goes one of four ways, named by its kind and the way."""
+
+    kind: ClassVar[str]
+    direction: Direction
+
+    @property
+    @override
+    def name(self) -> str:
+        return f"{self.kind}:{self.direction}"
+
+    @classmethod
+    @override
+    def of_option(cls, option: str) -> Self:
+        try:
+            return cls(direction=Direction(option))
+        except ValueError:
+            raise InvalidInputError(
+                f"{cls.kind} should be followed by one of {', '.join(Direction)}, as in "
+                f"{cls.kind}:left. Found {option!r}.",
+                field="copy",
+            ) from None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shift(_Directed):
     """Everything moves by one pixel; the row or column at the edge it leaves is repeated.
 
     Repeating it is mirroring with the edge included. Mirroring without it would need two pixels a
@@ -77,17 +102,7 @@ class Shift(Copy):
         direction: Where the content moves.
     """
 
-    direction: Direction
-
-    @property
-    @override
-    def name(self) -> str:
-        return f"shift:{self.direction}"
-
-    @classmethod
-    @override
-    def of_option(cls, option: str) -> Self:
-        return cls(direction=_direction("shift", option))
+    kind: ClassVar[str] = "shift"
 
     @override
     def _copy(self, images: Tensor) -> Tensor:
@@ -95,7 +110,7 @@ class Shift(Copy):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class HalfShift(Copy):
+class HalfShift(_Directed):
     """Everything moves by half a pixel: the mean of the image and of its shift by a whole one.
 
     That mean is linear interpolation, which also softens: stripes of one pixel, which many attacks
@@ -105,17 +120,7 @@ class HalfShift(Copy):
         direction: Where the content moves.
     """
 
-    direction: Direction
-
-    @property
-    @override
-    def name(self) -> str:
-        return f"half-shift:{self.direction}"
-
-    @classmethod
-    @override
-    def of_option(cls, option: str) -> Self:
-        return cls(direction=_direction("half-shift", option))
+    kind: ClassVar[str] = "half-shift"
 
     @override
     def _copy(self, images: Tensor) -> Tensor:
@@ -171,15 +176,3 @@ class Scale(Copy):
         )
         up = functional.interpolate(down, size, mode="bilinear")
         return up.round().clamp(0, 255).to(torch.uint8)
-
-
-def _direction(kind: str, option: str) -> Direction:
-    """The direction behind a name's colon."""
-    try:
-        return Direction(option)
-    except ValueError:
-        raise InvalidInputError(
-            f"{kind} should be followed by one of {', '.join(Direction)}, as in {kind}:left. "
-            f"Found {option!r}.",
-            field="copy",
-        ) from None
