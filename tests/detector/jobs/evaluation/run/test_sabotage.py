@@ -16,8 +16,9 @@ from detector.jobs.evaluation.controls import ControlName
 from detector.jobs.evaluation.measured_rows import MeasuredRows
 from detector.jobs.evaluation.plan import AdaptivePlan
 
-RADII = (16 / 255, 32 / 255)
-ATTACKERS = AdaptivePlan(levels=("standard",), epsilons=RADII, images=10, steps=5, queries=2)
+RADII = (40 / 255, 80 / 255)
+"""So wide that every attacker gets past with every image: no check is left to chance."""
+ATTACKERS = AdaptivePlan(levels=("standard",), epsilons=RADII, images=10, steps=8, queries=2)
 FALLS = "success does not fall as epsilon grows"
 
 
