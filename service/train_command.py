@@ -65,8 +65,9 @@ def train(
         bool,
         typer.Option(
             "--robust",
-            help="Train on images that are attacked at each step (PGD, 8/255): takes up to four "
-            "times as long, and gives up accuracy on clean images for some on attacked ones.",
+            help="Train on images that are attacked at each step (PGD, 8/255, if the recipe has no "
+            "attack of its own): takes up to four times as long, and gives up accuracy on clean "
+            "images for some on attacked ones.",
         ),
     ] = False,
     gate_margin: Annotated[
@@ -117,7 +118,7 @@ def train(
     )
     if backbone is not None:
         recipe = recipe.with_backbone(choice(Backbone, backbone, "backbone"))
-    if robust:
+    if robust and recipe.hardening is None:
         recipe = recipe.hardened()
     if gate_margin is not None:
         recipe = recipe.with_gate_margin(gate_margin)

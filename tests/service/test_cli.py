@@ -111,11 +111,13 @@ def test_the_options_that_harden_a_training_make_its_recipe(
     monkeypatch.setattr("detector.jobs.train.train", observed)
     monkeypatch.setattr("detector.data.load_splits", lambda _: None)
     command = ["train", "--data", "d", "--output", "o"]
-    for options in ([], ["--robust"], ["--gate-margin", "0.1", "--copy-consistency", "0.5"]):
+    of_its_own = ["--robust", "--preset", "resnet20-cifar10-robust"]
+    terms = ["--gate-margin", "0.1", "--copy-consistency", "0.5"]
+    for options in ([], ["--robust"], of_its_own, terms):
         assert cli.run([*command, *options]) == 0
-    usual = recipe_of(Preset.RESNET20_CIFAR10)
-    terms = usual.with_gate_margin(0.1).with_copy_consistency(0.5)
-    assert recipes == [usual, usual.hardened(), terms]
+    usual, robust = recipe_of(Preset.RESNET20_CIFAR10), recipe_of(Preset.RESNET20_CIFAR10_ROBUST)
+    with_terms = usual.with_gate_margin(0.1).with_copy_consistency(0.5)
+    assert recipes == [usual, usual.hardened(), robust, with_terms]
 
 
 @pytest.mark.parametrize(

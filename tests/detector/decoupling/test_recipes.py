@@ -143,11 +143,13 @@ def test_a_hardened_recipe_differs_in_its_hardening_alone_and_reads_as_before(pr
     ]  # fmt: skip
 
 
-def test_only_the_robust_preset_is_hardened_and_hardening_it_again_changes_nothing():
+def test_only_the_robust_preset_is_hardened_by_one_step_in_every_phase():
     hardened = [preset for preset in Preset if recipe_of(preset).hardening is not None]
     assert hardened == [Preset.RESNET20_CIFAR10_ROBUST]
     recipe = recipe_of(Preset.RESNET20_CIFAR10_ROBUST)
-    assert recipe.hardened() == recipe
+    one_step = Adversaries(epsilon=4 / 255, steps=1, relative_step=1.25)
+    assert recipe.hardening == Hardening(plain=one_step, decoupled=one_step)
+    assert recipe.hardened(one_step) == recipe
     assert recipe.hardening.terms == ()
 
 
