@@ -16,6 +16,7 @@ compile() {
         --override "$tools/overrides.txt" "$@"
 }
 
-compile ../pyproject.toml --extra serve --output-file serve.txt >/dev/null
-compile ../pyproject.toml "$tools/build.txt" --extra serve --extra lab --extra dev \
+# What ships is what the tests ran on: the server's pins follow those of the whole.
+compile ../pyproject.toml "$tools/build.txt" --extra serve --extra lab --extra trace --extra dev \
     --output-file dev.txt >/dev/null
+compile ../pyproject.toml --extra serve --extra trace --constraint dev.txt --output-file serve.txt >/dev/null

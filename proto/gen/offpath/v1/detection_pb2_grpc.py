@@ -5,7 +5,7 @@ import warnings
 
 from offpath.v1 import detection_pb2 as offpath_dot_v1_dot_detection__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.81.1'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
