@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from service.calibrate_command import calibrate
+from service.compare_command import compare
 from service.evaluate_command import evaluate
 from service.extract_command import extract
 from service.train_command import train
@@ -47,6 +48,11 @@ def add_commands(app: typer.Typer) -> None:
         epilog="Example: [bold]offpath evaluate --data cifar10.npz --table runs/paths --bundle "
         "runs/bundle --output runs/report[/bold]. Then read runs/report/report.md",
     )(evaluate)
+    app.command(
+        rich_help_panel=_PANEL,
+        epilog="Example: [bold]offpath compare runs/seed0/report.json runs/seed1/report.json "
+        "runs/seed2/report.json[/bold]",
+    )(compare)
 
 
 def cifar10(

@@ -6,6 +6,7 @@ from detector.jobs.evaluation.evaluate import EvaluateOptions, evaluate
 from detector.jobs.evaluation.plain_network import PlainTwin
 from detector.jobs.evaluation.plan import EvaluationPlan
 from detector.jobs.evaluation.report import EvaluationReport
+from detector.jobs.evaluation.side_by_side import compared_markdown
 
 __all__ = [
     "DEFAULT_PLAN",
@@ -14,6 +15,7 @@ __all__ = [
     "EvaluationPlan",
     "EvaluationReport",
     "PlainTwin",
+    "compared_markdown",
     "evaluate",
 ]
 
