@@ -140,6 +140,14 @@ def test_the_plan_of_the_bundled_default_reads():
     assert set(plan.left_out()) == {"gradient", "boundary", "query"}
 
 
+def test_the_plan_of_hardened_recipes_is_part_of_the_default_one():
+    whole = EvaluationPlan.read(DEFAULT_PLAN)
+    part = EvaluationPlan.read(DEFAULT_PLAN.with_name("hardening.toml"))
+    assert set(part.attacks) < set(whole.attacks)
+    assert set(part.adaptive.epsilons) < set(whole.adaptive.epsilons)
+    assert (part.adaptive.images, part.adaptive.steps) == (30, whole.adaptive.steps)
+
+
 @pytest.mark.parametrize("content", [b"name = ", b"\xff\xfe"])
 def test_a_file_that_is_no_toml_is_refused(tmp_path, content):
     (tmp_path / "plan.toml").write_bytes(content)
