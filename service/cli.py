@@ -18,6 +18,7 @@ from rich.console import Console
 from detector.errors import OffpathError
 from detector.storage import atomic_path
 from service import offline_cli
+from service.bench_command import bench
 from service.results import Level
 
 __all__ = ["app", "main", "run"]
@@ -234,6 +235,11 @@ def demo(
     )
 
 
+app.command(
+    rich_help_panel=_ONLINE,
+    epilog="Examples: [bold]offpath bench 127.0.0.1:50051[/bold] · [bold]offpath bench "
+    "127.0.0.1:50051 --rate 500 --duration-s 60 --timeout-s 0.5 --json[/bold]",
+)(bench)
 offline_cli.add_commands(app)
 
 

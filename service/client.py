@@ -27,7 +27,7 @@ from service.results import (
     Verdict,
 )
 
-__all__ = ["AsyncClient", "Client", "ImageInput"]
+__all__ = ["AsyncClient", "Client", "ImageInput", "detect_request"]
 
 ImageInput = bytes | Path | NDArray[np.uint8]
 """An image file's bytes, an image file, or pixels: uint8 of shape (H, W, 3), red green blue."""
@@ -95,7 +95,7 @@ class Client:
             CallError: If the call failed; its kind says whether to try again.
             ImageError: If a file cannot be read or an array is no image.
         """
-        request = _request(
+        request = detect_request(
             images,
             alpha=alpha,
             level=level,
@@ -165,7 +165,7 @@ class AsyncClient:
         timeout_s: float | None = None,
     ) -> DetectReply:
         """Classify images; arguments, result and errors are those of `Client.detect`."""
-        request = _request(
+        request = detect_request(
             images,
             alpha=alpha,
             level=level,
@@ -210,14 +210,19 @@ def _options(max_message_bytes: int) -> list[tuple[str, Any]]:
     ]
 
 
-def _request(
+def detect_request(
     images: Sequence[ImageInput],
     *,
-    alpha: float | None,
-    level: Level | None,
-    include_path: bool,
-    include_layers: bool,
+    alpha: float | None = None,
+    level: Level | None = None,
+    include_path: bool = False,
+    include_layers: bool = False,
 ) -> pb.DetectRequest:
+    """The message that `Client.detect` sends for these arguments.
+
+    Raises:
+        ImageError: If a file cannot be read or an array is no image.
+    """
     return pb.DetectRequest(
         images=[_image(image) for image in images],
         alpha=alpha,

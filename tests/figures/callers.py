@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import itertools
 import json
 import sys
-import time
 from pathlib import Path
 
-import grpc
 import numpy as np
-from offpath.v1 import detection_pb2 as pb
-from offpath.v1 import detection_pb2_grpc as pb_grpc
 
+from service.load import ClosedLoop, LoadPlan, load_report
+from service.load.requests import payloads
 from tests.figures.serving import png
 
 _TIMEOUT_S = 60.0
@@ -27,44 +23,20 @@ def main() -> None:
     number of images per second. A call that fails ends the process.
     """
     address, pixels = sys.argv[1], np.load(Path(sys.argv[2]))
-    requests = {
-        "png": [pb.DetectRequest(images=[pb.Image(encoded=png(each))]) for each in pixels],
-        "raw": [pb.DetectRequest(images=[_raw(each)]) for each in pixels],
-    }
+    requests = {"png": payloads([png(each) for each in pixels]), "raw": payloads(list(pixels))}
     for line in sys.stdin:
         order = json.loads(line)
-        load = _load(address, requests[order["kind"]], order["callers"], order["seconds"])
-        sys.stdout.write(json.dumps(asyncio.run(load)) + "\n")
+        plan = LoadPlan(
+            load=ClosedLoop(callers=order["callers"]),
+            seconds=order["seconds"],
+            warm_up_s=_WARM_UP_S,
+            timeout_s=_TIMEOUT_S,
+        )
+        report = load_report(address, requests[order["kind"]], plan)
+        if set(report.codes) - {"OK"}:
+            raise RuntimeError(f"Every call should be answered. Found {report.codes}.")
+        sys.stdout.write(json.dumps(report.images_per_s) + "\n")
         sys.stdout.flush()
-
-
-def _raw(pixels: np.ndarray) -> pb.Image:
-    height, width, channels = pixels.shape
-    return pb.Image(
-        raw=pb.RawTensor(data=pixels.tobytes(), height=height, width=width, channels=channels)
-    )
-
-
-async def _load(
-    address: str, requests: list[pb.DetectRequest], callers: int, seconds: float
-) -> float:
-    started = time.perf_counter() + _WARM_UP_S
-    stop = started + seconds
-    upcoming = itertools.cycle(requests)
-    answered = 0
-
-    async def caller(detect: grpc.aio.UnaryUnaryMultiCallable) -> None:
-        nonlocal answered
-        while time.perf_counter() < stop:
-            await detect(next(upcoming), timeout=_TIMEOUT_S)
-            answered += started <= time.perf_counter() < stop
-
-    async with grpc.aio.insecure_channel(address) as channel:
-        stub = pb_grpc.DetectionServiceStub(channel)
-        async with asyncio.TaskGroup() as group:
-            for _ in range(callers):
-                group.create_task(caller(stub.Detect))
-    return answered / seconds
 
 
 if __name__ == "__main__":
