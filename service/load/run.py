@@ -54,7 +54,8 @@ async def run_load(address: str, payloads: Sequence[Payload], plan: LoadPlan) ->
     async with grpc.aio.insecure_channel(
         address, options=[("grpc.max_receive_message_length", -1)]
     ) as channel:
-        sender = _Sender(channel.unary_unary(_DETECT), payloads, plan)
+        detect = channel.unary_unary(_DETECT, None, None)  # bytes as they are
+        sender = _Sender(detect, payloads, plan)
         await sender.run()
     return LoadReport.of(sender.outcomes, plan.seconds)
 

@@ -19,6 +19,7 @@ from tests.figures.extract_memory import extract_memory
 from tests.figures.false_alarms import false_alarms
 from tests.figures.figure import Figure
 from tests.figures.overhead import overhead
+from tests.figures.overload import overload
 from tests.figures.paper_table import paper_table
 from tests.figures.shift import shift
 from tests.figures.shutdown import shutdown
@@ -30,6 +31,7 @@ Measurement = Callable[[Bench], list[Figure]]
 _MEASUREMENTS: dict[str, Measurement] = {
     "throughput": throughput,
     "overhead": overhead,
+    "overload": overload,
     "cancellation": cancellation,
     "shutdown": shutdown,
     "accuracy": accuracy,

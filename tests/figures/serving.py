@@ -21,7 +21,7 @@ from PIL import Image
 
 from service.local_server import LocalServer, local_server
 
-__all__ = ["Worker", "core", "metric", "png", "serving"]
+__all__ = ["Worker", "core", "is_serving", "metric", "png", "serving"]
 
 _STOP_TIMEOUT_S = 60.0
 _SERVICE = detection_pb2.DESCRIPTOR.services_by_name["DetectionService"].full_name
@@ -87,7 +87,8 @@ def serving(
         environment={} if on is None else _ONE_THREAD,
         program=program,
     ) as server:
-        _check_health(server.address)
+        if not is_serving(server.address):
+            raise RuntimeError("The server should be SERVING. Found that it is not.")
         yield server
 
 
@@ -116,12 +117,12 @@ def _pin(process: subprocess.Popen[Any], on: int) -> None:
     os.sched_setaffinity(process.pid, {on})
 
 
-def _check_health(address: str) -> None:
+def is_serving(address: str) -> bool:
+    """Whether health says that a server takes calls."""
     with grpc.insecure_channel(address) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         status = stub.Check(health_pb2.HealthCheckRequest(service=_SERVICE), timeout=30).status
-    if status != health_pb2.HealthCheckResponse.SERVING:
-        raise RuntimeError(f"The server should be SERVING. Found health status {status}.")
+    return bool(status == health_pb2.HealthCheckResponse.SERVING)
 
 
 def _end(process: subprocess.Popen[Any]) -> None:
