@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from offpath.v1 import detection_pb2 as pb
@@ -17,10 +18,12 @@ from detector.paths import PathVectors
 from detector.pipeline import Detection, LevelName, Verdict
 
 __all__ = [
+    "AnalysisCall",
     "DetectCall",
     "EncodedImage",
     "RawImage",
     "SentImage",
+    "check_count",
     "decode_request",
     "encode_bundle",
     "encode_detection",
@@ -50,6 +53,11 @@ class EncodedImage:
     field: str
     data: bytes
 
+    @property
+    def size_bytes(self) -> int:
+        """Size of what was sent, bytes."""
+        return len(self.data)
+
     def pixels(self, limits: ImageLimits) -> Tensor:
         """The image, uint8 of shape (3, H, W)."""
         return decode_image(self.data, limits=limits)
@@ -65,6 +73,11 @@ class RawImage:
     width: int
     channels: int
 
+    @property
+    def size_bytes(self) -> int:
+        """Size of what was sent, bytes."""
+        return len(self.data)
+
     def pixels(self, limits: ImageLimits) -> Tensor:
         """The image, uint8 of shape (3, H, W)."""
         return image_from_pixels(
@@ -76,28 +89,68 @@ class RawImage:
         )
 
 
-SentImage = EncodedImage | RawImage
+class SentImage(Protocol):
+    """An image as it was sent in the named field, not decoded yet."""
+
+    @property
+    def field(self) -> str:
+        """The field of the request."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of what was sent, bytes."""
+
+    def pixels(self, limits: ImageLimits) -> Tensor:
+        """The image, uint8 of shape (3, H, W)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DetectCall:
-    """One request: images of known kind, nothing decoded yet.
+class AnalysisCall:
+    """What a request of any service asks of the analysis; nothing is decoded yet.
 
     Args:
         images: The images, at least one.
         alpha: The budget of this call; None for the bundle's.
-        include_path: Whether the path is wanted.
-        include_layers: Whether the layers' weights are wanted.
         level: How much a verdict may cost; None for the bundle's default.
         size_bytes: Size of the request, bytes.
     """
 
     images: tuple[SentImage, ...]
     alpha: float | None
-    include_path: bool
-    include_layers: bool
     level: LevelName | None
     size_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DetectCall(AnalysisCall):
+    """One request to Detect.
+
+    Args:
+        include_path: Whether the path is wanted.
+        include_layers: Whether the layers' weights are wanted.
+    """
+
+    include_path: bool
+    include_layers: bool
+
+
+def check_count(count: int, *, max_images: int, field: str) -> None:
+    """Refuse a request without images or with too many.
+
+    Args:
+        count: Number of its images.
+        max_images: Most images in one request.
+        field: What of the request says how many there are.
+
+    Raises:
+        InvalidInputError: If there is none or there are too many.
+    """
+    if not 1 <= count <= max_images:
+        raise InvalidInputError(
+            f"A request should have 1 to {max_images} images. Found {count}. "
+            "Send more requests with fewer images each.",
+            field=field,
+        )
 
 
 def decode_request(request: pb.DetectRequest, *, max_images: int) -> DetectCall:
@@ -112,13 +165,7 @@ def decode_request(request: pb.DetectRequest, *, max_images: int) -> DetectCall:
             is no such level.
         BudgetError: If alpha is not a number.
     """
-    count = len(request.images)
-    if not 1 <= count <= max_images:
-        raise InvalidInputError(
-            f"A request should have 1 to {max_images} images. Found {count}. "
-            "Send more requests with fewer images each.",
-            field="images",
-        )
+    check_count(len(request.images), max_images=max_images, field="images")
     alpha = request.alpha if request.HasField("alpha") else None
     if alpha is not None and not math.isfinite(alpha):
         raise BudgetError(f"alpha should be a number in (0, 1). Found {alpha}.", field="alpha")

@@ -96,10 +96,10 @@ class Decoder:
 
     def _take(self) -> dict[_Future, SentImage]:
         jobs = dict([self._waiting.popitem(last=False)])
-        size = sum(len(image.data) for image in jobs.values())
+        size = sum(image.size_bytes for image in jobs.values())
         while self._waiting and len(jobs) < _HANDFUL:
             future, image = next(iter(self._waiting.items()))
-            size += len(image.data)
+            size += image.size_bytes
             if size > _HANDFUL_BYTES:
                 break
             jobs[future] = self._waiting.pop(future)

@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from detector.bundle import Bundle, load_bundle
 from detector.images import ImageLimits
 from detector.pipeline import Findings
+from service.analysis import Analysis
 from service.batcher import Batcher, BatchLimits
 from service.decoding import Decoder
 from service.devices import chosen_device
@@ -67,12 +68,11 @@ class DetectionServer:
             ),
             observer=self._metrics,
         )
+        analysis = Analysis(
+            bundle.pipeline, batcher=self._batcher, decoder=self._decoder, metrics=self._metrics
+        )
         self._servicer = DetectionServicer(
-            bundle,
-            batcher=self._batcher,
-            decoder=self._decoder,
-            metrics=self._metrics,
-            max_images=settings.max_images_per_request,
+            bundle, analysis=analysis, max_images=settings.max_images_per_request
         )
         self._calls = CallInterceptor(self._metrics)
         self._server = self._build_grpc_server()

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
 from offpath.v1 import detection_pb2 as pb
 from offpath.v1 import detection_pb2_grpc as pb_grpc
-from torch import Tensor
 
 from detector.bundle import Bundle
-from detector.pipeline import Findings, Level
 from service import codec
-from service.batcher import Batcher, Row
-from service.codec import DetectCall, SentImage
-from service.decoding import Decoder
-from service.errors import RequestError, Violation
+from service.analysis import Analysed, Analysis
+from service.codec import DetectCall
 from service.interceptors import current_request_id
-from service.metrics import Metrics
 
 __all__ = ["SERVICE_NAME", "DetectionServicer"]
 
@@ -31,26 +25,13 @@ class DetectionServicer(pb_grpc.DetectionServiceServicer):
 
     Args:
         bundle: What is served.
-        batcher: Where images are analysed.
-        decoder: Where images are decoded.
-        metrics: Where answers are counted.
+        analysis: Where images are judged.
         max_images: Most images in one request.
     """
 
-    def __init__(
-        self,
-        bundle: Bundle,
-        *,
-        batcher: Batcher[Findings],
-        decoder: Decoder,
-        metrics: Metrics,
-        max_images: int,
-    ) -> None:
+    def __init__(self, bundle: Bundle, *, analysis: Analysis, max_images: int) -> None:
         self._bundle = bundle
-        self._pipeline = bundle.pipeline
-        self._batcher = batcher
-        self._decoder = decoder
-        self._metrics = metrics
+        self._analysis = analysis
         self._max_images = max_images
         self._description = codec.encode_bundle(bundle)
 
@@ -70,15 +51,8 @@ class DetectionServicer(pb_grpc.DetectionServiceServicer):
     async def Detect(self, request: pb.DetectRequest, context: Any) -> pb.DetectResponse:  # noqa: N802  # the contract's name
         """Classify images and give a verdict on each one's path."""
         call = codec.decode_request(request, max_images=self._max_images)
-        self._pipeline.check_alpha(call.alpha)
-        level = self._pipeline.level(call.level)
-        deadline = self._batcher.deadline(context.time_remaining())
-        with self._batcher.admit(
-            level.name, images=len(call.images), size_bytes=call.size_bytes, deadline=deadline
-        ):
-            images = await self._decode(call.images)
-            rows = await self._batcher.submit(images, level.name, deadline=deadline)
-            return self._reply(call, rows, level)
+        analysed = await self._analysis.answer(call, remaining_s=context.time_remaining())
+        return self._reply(call, analysed)
 
     async def GetBundle(  # noqa: N802  # the contract's name
         self,
@@ -88,22 +62,17 @@ class DetectionServicer(pb_grpc.DetectionServiceServicer):
         """Describe what is loaded."""
         return self._description
 
-    def _reply(
-        self, call: DetectCall, rows: list[Row[Findings]], level: Level
-    ) -> pb.DetectResponse:
+    def _reply(self, call: DetectCall, analysed: Analysed) -> pb.DetectResponse:
         detections = []
-        for row in rows:
-            detection = self._pipeline.detect(row.batch, row.index, call.alpha)
-            self._metrics.answered(
-                level=level.name,
-                verdict=detection.verdict.name.lower(),
-                score=detection.score,
-                p_value=detection.p_value,
-            )
-            path = row.batch.path[row.index : row.index + 1] if call.include_path else None
+        for image in analysed.images:
+            index, batch = image.row.index, image.row.batch
+            path = batch.path[index : index + 1] if call.include_path else None
             detections.append(
                 codec.encode_detection(
-                    detection, passes=level.passes, path=path, layers=call.include_layers
+                    image.detection,
+                    passes=analysed.level.passes,
+                    path=path,
+                    layers=call.include_layers,
                 )
             )
         return codec.encode_reply(
@@ -111,13 +80,3 @@ class DetectionServicer(pb_grpc.DetectionServiceServicer):
             request_id=current_request_id(),
             bundle_digest=self._bundle.manifest.digest,
         )
-
-    async def _decode(self, images: tuple[SentImage, ...]) -> list[Tensor]:
-        """All images at the network's input size, or every field at fault at once."""
-        started = time.perf_counter()
-        results = await self._decoder.all_pixels(images)
-        self._metrics.decode_seconds.observe(time.perf_counter() - started)
-        violations = tuple(result for result in results if isinstance(result, Violation))
-        if violations:
-            raise RequestError(violations)
-        return [result for result in results if isinstance(result, Tensor)]

@@ -1,0 +1,101 @@
+"""What every service does with images: let them in, decode, analyse, judge and count them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from detector.pipeline import Detection, Findings, Level, Pipeline
+from service.batcher import Batcher, Row
+from service.codec import AnalysisCall, SentImage
+from service.decoding import Decoder
+from service.errors import RequestError, Violation
+from service.metrics import Metrics
+
+__all__ = ["Analysed", "Analysis", "Judged"]
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What is said about one image, and the row of its batch that says so."""
+
+    detection: Detection
+    row: Row[Findings]
+
+
+@dataclass(frozen=True, slots=True)
+class Analysed:
+    """What is said about the images of one call, in their order, and at which level."""
+
+    images: tuple[Judged, ...]
+    level: Level
+
+
+class Analysis:
+    """From the images of a call to verdicts on them, the same for each service of a server.
+
+    Args:
+        pipeline: What judges them.
+        batcher: Where images are analysed.
+        decoder: Where images are decoded.
+        metrics: Where answers are counted.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        *,
+        batcher: Batcher[Findings],
+        decoder: Decoder,
+        metrics: Metrics,
+    ) -> None:
+        self._pipeline = pipeline
+        self._batcher = batcher
+        self._decoder = decoder
+        self._metrics = metrics
+
+    async def answer(self, call: AnalysisCall, *, remaining_s: float | None) -> Analysed:
+        """Judge the images of a call.
+
+        Args:
+            call: What is asked for.
+            remaining_s: How long the caller still waits, seconds; None is for ever.
+
+        Raises:
+            InvalidInputError: If an image, the budget or the level is not acceptable.
+            QueueFullError: If there is no room.
+            DeadlineError: If the caller would not wait long enough.
+            DrainingError: If the server is shutting down.
+            BatchFailedError: If the analysis failed.
+        """
+        self._pipeline.check_alpha(call.alpha)
+        level = self._pipeline.level(call.level)
+        deadline = self._batcher.deadline(remaining_s)
+        with self._batcher.admit(
+            level.name, images=len(call.images), size_bytes=call.size_bytes, deadline=deadline
+        ):
+            images = await self._decode(call.images)
+            rows = await self._batcher.submit(images, level.name, deadline=deadline)
+            return Analysed(tuple(self._judge(row, call.alpha) for row in rows), level)
+
+    async def _decode(self, images: tuple[SentImage, ...]) -> list[Tensor]:
+        """All images at the network's input size, or every field at fault at once."""
+        started = time.perf_counter()
+        results = await self._decoder.all_pixels(images)
+        self._metrics.decode_seconds.observe(time.perf_counter() - started)
+        violations = tuple(result for result in results if isinstance(result, Violation))
+        if violations:
+            raise RequestError(violations)
+        return [result for result in results if isinstance(result, Tensor)]
+
+    def _judge(self, row: Row[Findings], alpha: float | None) -> Judged:
+        detection = self._pipeline.detect(row.batch, row.index, alpha)
+        self._metrics.answered(
+            level=detection.level,
+            verdict=detection.verdict.name.lower(),
+            score=detection.score,
+            p_value=detection.p_value,
+        )
+        return Judged(detection, row)
