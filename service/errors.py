@@ -19,7 +19,15 @@ from grpc_status import rpc_status
 from detector.errors import BudgetError, ImageError, InvalidInputError, OffpathError
 from service.admission import DeadlineError, DrainingError, QueueFullError
 
-__all__ = ["STATUS_TABLE", "RequestError", "RichStatus", "StartError", "Violation", "status_of"]
+__all__ = [
+    "STATUS_TABLE",
+    "RequestError",
+    "RichStatus",
+    "StartError",
+    "UnknownModelError",
+    "Violation",
+    "status_of",
+]
 
 _DOMAIN = "offpath"
 # Trailers share gRPC's 8 KiB for headers: more violations would lose the whole status.
@@ -28,6 +36,10 @@ _MOST_VIOLATIONS = 8
 
 class StartError(OffpathError):
     """The server cannot start, as when its port is in use."""
+
+
+class UnknownModelError(OffpathError):
+    """A caller asks for a model that is not served, or for another version of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +83,7 @@ STATUS_TABLE: tuple[tuple[type[OffpathError], grpc.StatusCode, str], ...] = (
     (BudgetError, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_BUDGET"),
     (ImageError, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_IMAGE"),
     (InvalidInputError, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_INPUT"),
+    (UnknownModelError, grpc.StatusCode.NOT_FOUND, "UNKNOWN_MODEL"),
     (QueueFullError, grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL"),
     (DeadlineError, grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_TOO_SHORT"),
     (DrainingError, grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN"),

@@ -1,4 +1,4 @@
-"""Around every call of our own service: its request id, its metrics, its status on an error."""
+"""Around every call of our own services: its request id, its metrics, its status on an error."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["REQUEST_ID_HEADER", "CallInterceptor", "current_request_id"]
 REQUEST_ID_HEADER = "x-request-id"
 """Header in which callers name their call and the server answers with its name."""
 
-_PACKAGE = "/offpath.v1."
+_SERVICES = ("/offpath.v1.", "/inference.GRPCInferenceService/")
 _ACCEPTED_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _UNREADABLE = object()
 _log = logging.getLogger(__name__)
@@ -36,9 +36,9 @@ def current_request_id() -> str:
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in the stubs only
-    """Names, measures and guards each call of our own service.
+    """Names, measures and guards each call of our own services.
 
-    Health and reflection pass untouched: their traffic is not the service's.
+    Health and reflection pass untouched: their traffic is not the services'.
 
     Args:
         metrics: Where calls are counted.
@@ -73,7 +73,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
         """The handler of a call, guarded if it is one of ours."""
         handler = await continuation(handler_call_details)
         path = str(handler_call_details.method)
-        if handler is None or handler.unary_unary is None or not path.startswith(_PACKAGE):
+        if handler is None or handler.unary_unary is None or not path.startswith(_SERVICES):
             return handler
         return grpc.unary_unary_rpc_method_handler(
             self._guarded(
@@ -138,7 +138,7 @@ def _readable(request: Any, method: str) -> Any:
     if request is _UNREADABLE:
         raise InvalidInputError(
             f"{method} should get the message of its contract. Found bytes that are none. "
-            "Make the caller's code from proto/offpath/v1/detection.proto."
+            "Make the caller's code from the service's contract under proto/offpath."
         )
     return request
 

@@ -26,6 +26,7 @@ from service.errors import StartError
 from service.health import HEALTH_SERVICE_NAME, Health
 from service.interceptors import CallInterceptor
 from service.metrics import Metrics
+from service.open_inference import OPEN_INFERENCE_NAME, OpenInferenceServicer
 from service.servicer import SERVICE_NAME, DetectionServicer
 from service.settings import Settings
 
@@ -47,7 +48,7 @@ class DetectionServer:
     def __init__(self, bundle: Bundle, settings: Settings) -> None:
         self._bundle = bundle
         self._settings = settings
-        self._health = Health(SERVICE_NAME)
+        self._health = Health(SERVICE_NAME, OPEN_INFERENCE_NAME)
         self._metrics = Metrics(CollectorRegistry())
         self._decoder = Decoder(
             bundle.pipeline.preprocessing,
@@ -71,8 +72,10 @@ class DetectionServer:
         analysis = Analysis(
             bundle.pipeline, batcher=self._batcher, decoder=self._decoder, metrics=self._metrics
         )
-        self._servicer = DetectionServicer(
-            bundle, analysis=analysis, max_images=settings.max_images_per_request
+        most = settings.max_images_per_request
+        self._servicer = DetectionServicer(bundle, analysis=analysis, max_images=most)
+        self._open_inference = OpenInferenceServicer(
+            bundle, analysis=analysis, max_images=most, is_ready=self._health.is_ready
         )
         self._calls = CallInterceptor(self._metrics)
         self._server = self._build_grpc_server()
@@ -143,9 +146,11 @@ class DetectionServer:
             ],
         )
         self._servicer.register(server)
+        self._open_inference.register(server)
         self._health.register(server)
         reflection.enable_server_reflection(
-            (SERVICE_NAME, HEALTH_SERVICE_NAME, reflection.SERVICE_NAME), server
+            (SERVICE_NAME, OPEN_INFERENCE_NAME, HEALTH_SERVICE_NAME, reflection.SERVICE_NAME),
+            server,
         )
         return server
 

@@ -17,7 +17,7 @@ MODULES = sorted(
     for package in (detector, service)
     for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
 )
-GENERATED = ROOT / "proto" / "gen" / "offpath" / "v1"
+GENERATED = ROOT / "proto" / "gen"
 MEBIBYTE = 2**20
 
 

@@ -11,13 +11,14 @@ from google.rpc import error_details_pb2, status_pb2
 from detector.errors import BudgetError, BundleMissingError, ImageError, InvalidInputError
 from service.admission import DeadlineError, DrainingError, QueueFullError
 from service.batcher import BatchFailedError
-from service.errors import RequestError, RichStatus, Violation, status_of
+from service.errors import RequestError, RichStatus, UnknownModelError, Violation, status_of
 
 CASES: list[tuple[Exception, grpc.StatusCode, str]] = [
     (InvalidInputError("m", field="f"), grpc.StatusCode.INVALID_ARGUMENT, "INVALID_INPUT"),
     (ImageError("m", field="f"), grpc.StatusCode.INVALID_ARGUMENT, "INVALID_IMAGE"),
     (BudgetError("m", field="f"), grpc.StatusCode.INVALID_ARGUMENT, "INVALID_BUDGET"),
     (RequestError((Violation("f", "m"),)), grpc.StatusCode.INVALID_ARGUMENT, "INVALID_INPUT"),
+    (UnknownModelError("m"), grpc.StatusCode.NOT_FOUND, "UNKNOWN_MODEL"),
     (QueueFullError("m", retry_after_s=1), grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL"),
     (DeadlineError("m"), grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_TOO_SHORT"),
     (DrainingError("m"), grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN"),
