@@ -26,6 +26,8 @@ __all__ = [
 ]
 
 _RAW = "raw_input_contents"
+_HTTP_HINTS = frozenset({"binary_data", "binary_data_output", "binary_data_size"})
+"""How tensors lie in an HTTP body; KServe's client says so over gRPC as well, where it is plain."""
 PARAMETERS = ("alpha", "level")
 """The parameters that a request may have."""
 
@@ -72,9 +74,9 @@ def parameter_field(name: str) -> str:
 
 
 def _check_parameters(
-    parameters: Mapping[str, pb.InferParameter], *, known: Sequence[str], field: str
+    parameters: Mapping[str, pb.InferParameter], *, known: Sequence[str] = (), field: str
 ) -> None:
-    unknown = sorted(set(parameters) - set(known))
+    unknown = sorted(set(parameters) - _HTTP_HINTS - set(known))
     if unknown:
         raise InvalidInputError(
             f"{field} should have no other names than: {', '.join(known) or 'none at all'}. "
@@ -131,7 +133,7 @@ def _decode_outputs(
                 f"Found {shortened(name)}{' twice' if name in OUTPUTS else ''}.",
                 field=f"{field}.name",
             )
-        _check_parameters(output.parameters, known=(), field=f"{field}.parameters")
+        _check_parameters(output.parameters, field=f"{field}.parameters")
     return names or tuple(OUTPUTS)
 
 
@@ -144,7 +146,7 @@ def _decode_input(request: pb.ModelInferRequest) -> SentTensor:
         )
     (tensor,) = request.inputs
     kind = _kind_of(tensor)
-    _check_parameters(tensor.parameters, known=(), field="inputs[0].parameters")
+    _check_parameters(tensor.parameters, field="inputs[0].parameters")
     elements, field = _elements(request, kind)
     return SentTensor(
         kind=kind,

@@ -178,6 +178,13 @@ async def test_budget_and_level_are_parameters(
     assert pipeline.levels_of_batches == ["thorough"]
 
 
+async def test_what_kserves_client_says_of_http_is_overlooked(stub: Any, images: Any) -> None:
+    request = files(images.png(1), parameters={"binary_data_output": Parameter(bool_param=True)})
+    request.inputs[0].parameters["binary_data_size"].int64_param = 99
+    request.outputs.add(name="class").parameters["binary_data"].bool_param = True
+    assert outputs_of(await stub.ModelInfer(request)) == {"class": [1]}
+
+
 async def test_server_and_model_are_described(stub: Any) -> None:
     assert (await stub.ServerLive(pb.ServerLiveRequest())).live
     assert (await stub.ServerReady(pb.ServerReadyRequest())).ready
