@@ -1,4 +1,4 @@
-"""Between messages and the domain's own types; nothing else turns one into the other."""
+"""Between messages of offpath.v1 and the domain's own types: no other file knows both."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[2]
 EXAMPLE = Path("deploy/examples/node")
 SAMPLES = ROOT / "service" / "samples"
 NO_SERVER = "127.0.0.1:1"
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
