@@ -13,6 +13,10 @@ from service.codec import AnalysisCall, SentImage
 from service.decoding import Decoder
 from service.errors import RequestError, Violation
 from service.metrics import Metrics
+from service.security.call_record import current_call
+from service.security.disclosure import check_right
+from service.security.principal import Right, current_principal
+from service.security.quotas import Quotas
 
 __all__ = ["Analysed", "Analysis", "Judged"]
 
@@ -41,6 +45,7 @@ class Analysis:
         batcher: Where images are analysed.
         decoder: Where images are decoded.
         metrics: Where answers are counted.
+        quotas: Who counts what callers use.
     """
 
     def __init__(
@@ -50,11 +55,13 @@ class Analysis:
         batcher: Batcher[Findings],
         decoder: Decoder,
         metrics: Metrics,
+        quotas: Quotas,
     ) -> None:
         self._pipeline = pipeline
         self._batcher = batcher
         self._decoder = decoder
         self._metrics = metrics
+        self._quotas = quotas
 
     async def answer(self, call: AnalysisCall, *, remaining_s: float | None) -> Analysed:
         """Judge the images of a call.
@@ -64,27 +71,37 @@ class Analysis:
             remaining_s: How long the caller still waits, seconds; None is for ever.
 
         Raises:
+            PermissionDeniedError: If the caller may not choose a budget.
             InvalidInputError: If an image, the budget or the level is not acceptable.
             QueueFullError: If there is no room.
+            QuotaExceededError: If the caller has used up its own.
             DeadlineError: If the caller would not wait long enough.
             DrainingError: If the server is shutting down.
             BatchFailedError: If the analysis failed.
         """
+        caller, record = current_principal(), current_call()
+        check_right(caller, Right.ALPHA, "alpha", asked=call.alpha is not None)
         self._pipeline.check_alpha(call.alpha)
         level = self._pipeline.level(call.level)
+        record.images, record.level = len(call.images), level.name
         deadline = self._batcher.deadline(remaining_s)
         with self._batcher.admit(
             level.name, images=len(call.images), size_bytes=call.size_bytes, deadline=deadline
         ):
+            # Only now: what the queue refuses costs nothing.
+            self._quotas.take_images(caller, len(call.images))
             images = await self._decode(call.images)
             rows = await self._batcher.submit(images, level.name, deadline=deadline)
+            record.queue_s = max(row.queue_s for row in rows)
+            record.analysis_s = max(row.analysis_s for row in rows)
             return Analysed(tuple(self._judge(row, call.alpha) for row in rows), level)
 
     async def _decode(self, images: tuple[SentImage, ...]) -> list[Tensor]:
         """All images at the network's input size, or every field at fault at once."""
         started = time.perf_counter()
         results = await self._decoder.all_pixels(images)
-        self._metrics.decode_seconds.observe(time.perf_counter() - started)
+        current_call().decode_s = seconds = time.perf_counter() - started
+        self._metrics.decode_seconds.observe(seconds)
         violations = tuple(result for result in results if isinstance(result, Violation))
         if violations:
             raise RequestError(violations)
@@ -98,4 +115,5 @@ class Analysis:
             score=detection.score,
             p_value=detection.p_value,
         )
+        current_call().verdicts[detection.verdict.name.lower()] += 1
         return Judged(detection, row)

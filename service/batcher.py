@@ -77,10 +77,12 @@ class BatchLimits:
 
 @dataclass(frozen=True, slots=True)
 class Row(Generic[R]):
-    """One image's place in the result of its batch."""
+    """One image's place in the result of its batch, and how long both took, seconds."""
 
     batch: R
     index: int
+    queue_s: float = 0.0
+    analysis_s: float = 0.0
 
 
 class Batcher(Generic[R]):
@@ -310,7 +312,7 @@ class Batcher(Generic[R]):
         self._batch_s[key] += (seconds - known_s) * (_SMOOTHING if known_s else 1.0)
         for index, item in enumerate(items):
             if not item.future.done():
-                item.future.set_result(Row(result, index))
+                item.future.set_result(Row(result, index, started - item.arrived, seconds))
 
     def _analyse_padded(self, images: list[Tensor], key: str) -> R:
         size = next(size for size in self._limits.sizes[key] if size >= len(images))

@@ -13,16 +13,20 @@ from service.results import (
     FieldViolation,
     InvalidRequestError,
     MessageTooLargeError,
+    PermissionDeniedError,
+    QuotaExceededError,
     RequestTimeoutError,
     ServerBusyError,
     ServerFailureError,
     ServerUnavailableError,
+    UnauthenticatedError,
 )
 
 __all__ = ["call_error"]
 
 _DETAILS_KEY = "grpc-status-details-bin"
 _ID_KEY = "x-request-id"
+_QUOTA = "QUOTA_EXCEEDED"
 
 
 def call_error(error: Any, address: str) -> CallError:
@@ -41,15 +45,9 @@ def call_error(error: Any, address: str) -> CallError:
         case grpc.StatusCode.INVALID_ARGUMENT:
             return InvalidRequestError(text, violations=_violations(details), request_id=request_id)
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
-            retry_after_s = _retry_s(details)
-            if retry_after_s is not None:
-                return ServerBusyError(text, retry_after_s=retry_after_s, request_id=request_id)
-            # gRPC's own refusal, on either side, never reaches the code that would add details.
-            return MessageTooLargeError(
-                f"Messages to and from {address} should fit into the limits of both sides. "
-                f"Found: {text}. Send fewer or smaller images at once, or raise max_message_bytes.",
-                request_id=request_id,
-            )
+            return _exhausted(text, address, details, request_id)
+        case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:
+            return _refused(code, text, address, request_id)
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return RequestTimeoutError(
                 f"{address} should answer within the timeout. Found no answer in time ({text}). "
@@ -68,6 +66,29 @@ def call_error(error: Any, address: str) -> CallError:
             return ServerFailureError(f"{address} failed: {text}", request_id=request_id)
 
 
+def _exhausted(
+    text: str, address: str, details: tuple[AnyMessage, ...], request_id: str
+) -> CallError:
+    retry_after_s = _retry_s(details)
+    if retry_after_s is not None:
+        kind = QuotaExceededError if _reason(details) == _QUOTA else ServerBusyError
+        return kind(text, retry_after_s=retry_after_s, request_id=request_id)
+    # gRPC's own refusal, on either side, never reaches the code that would add details.
+    return MessageTooLargeError(
+        f"Messages to and from {address} should fit into the limits of both sides. "
+        f"Found: {text}. Send fewer or smaller images at once, or raise max_message_bytes.",
+        request_id=request_id,
+    )
+
+
+def _refused(code: grpc.StatusCode, text: str, address: str, request_id: str) -> CallError:
+    if code is grpc.StatusCode.PERMISSION_DENIED:
+        return PermissionDeniedError(text, request_id=request_id)
+    return UnauthenticatedError(
+        f"{address} does not know this caller. {text}", request_id=request_id
+    )
+
+
 def _details(packed: str | bytes | None) -> tuple[AnyMessage, ...]:
     if not isinstance(packed, bytes):
         return ()
@@ -80,6 +101,11 @@ def _violations(details: tuple[AnyMessage, ...]) -> tuple[FieldViolation, ...]:
         if detail.Unpack(message):
             return tuple(FieldViolation(v.field, v.description) for v in message.field_violations)
     return ()
+
+
+def _reason(details: tuple[AnyMessage, ...]) -> str:
+    message = error_details_pb2.ErrorInfo()
+    return next((str(message.reason) for detail in details if detail.Unpack(message)), "")
 
 
 def _retry_s(details: tuple[AnyMessage, ...]) -> float | None:

@@ -20,6 +20,20 @@ from detector.storage import atomic_path
 from service import offline_cli
 from service.bench_command import bench
 from service.results import Level
+from service.security.options import (
+    CaOption,
+    CertificateOption,
+    ClientCaOption,
+    InsecureOption,
+    KeyOption,
+    PrincipalsOption,
+    TlsCertificateOption,
+    TlsKeyOption,
+    TlsOption,
+    TokenFileOption,
+    read_token,
+)
+from service.security.token_command import token
 
 __all__ = ["app", "main", "run"]
 
@@ -76,7 +90,8 @@ def _app() -> None:
 
 @app.command(
     rich_help_panel=_ONLINE,
-    epilog="Example: [bold]offpath serve --host 0.0.0.0 --port 50051[/bold]",
+    epilog="Examples: [bold]offpath serve --port 50051[/bold] · [bold]offpath serve --host 0.0.0.0 "
+    "--tls-certificate cert.pem --tls-key key.pem --principals principals.toml[/bold]",
 )
 def serve(
     *,
@@ -98,6 +113,11 @@ def serve(
         Path | None,
         typer.Option(help="Write the addresses here, as JSON, once calls are taken."),
     ] = None,
+    tls_certificate: TlsCertificateOption = None,
+    tls_key: TlsKeyOption = None,
+    tls_client_ca: ClientCaOption = None,
+    principals: PrincipalsOption = None,
+    insecure: InsecureOption = False,
 ) -> None:
     """Serve a bundle over gRPC until SIGTERM.
 
@@ -106,6 +126,7 @@ def serve(
     """
     import uvloop
 
+    from service.security.logs import configure_logging
     from service.server import DetectionServer, load_and_serve
     from service.settings import load_settings
 
@@ -116,8 +137,13 @@ def serve(
         bundle=bundle,
         device=device,
         drain_delay_s=drain_delay_s,
+        tls_certificate=tls_certificate,
+        tls_key=tls_key,
+        tls_client_ca=tls_client_ca,
+        principals=principals,
+        insecure=insecure or None,
     )
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    configure_logging(settings.log_format, settings.log_level)
 
     def ready(server: DetectionServer) -> None:
         logging.getLogger(__name__).info(
@@ -161,6 +187,11 @@ def check(
     timeout_s: Annotated[
         float, typer.Option(min=0.001, help="Longest wait for the server, seconds.")
     ] = 30.0,
+    ca: CaOption = None,
+    tls: TlsOption = False,
+    certificate: CertificateOption = None,
+    key: KeyOption = None,
+    token_file: TokenFileOption = None,
 ) -> None:
     """Classify images and tell which of them left the path of their class."""
     from service.tables import (
@@ -191,8 +222,14 @@ def check(
     else:
         from service.client import Client
         from service.remote import RemoteDetector
+        from service.security.credentials import Credentials, Tls
 
-        with Client(server, timeout_s=timeout_s) as client:
+        encrypted = tls or any(file is not None for file in (ca, certificate, key))
+        credentials = Credentials(
+            tls=Tls(ca=ca, certificate=certificate, key=key) if encrypted else None,
+            token=read_token(token_file),
+        )
+        with Client(server, credentials=credentials, timeout_s=timeout_s) as client:
             detections = RemoteDetector(client).detect(images, **wanted)
     shown = [
         ShownImage(name=str(image), detection=detection)
@@ -240,6 +277,10 @@ app.command(
     epilog="Examples: [bold]offpath bench 127.0.0.1:50051[/bold] · [bold]offpath bench "
     "127.0.0.1:50051 --rate 500 --duration-s 60 --timeout-s 0.5 --json[/bold]",
 )(bench)
+app.command(
+    rich_help_panel=_ONLINE,
+    epilog="Example: [bold]offpath token web --token-file web.token >> principals.toml[/bold]",
+)(token)
 offline_cli.add_commands(app)
 
 

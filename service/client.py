@@ -26,12 +26,14 @@ from service.results import (
     LevelDescription,
     Verdict,
 )
+from service.security.credentials import Credentials
 
 __all__ = ["AsyncClient", "Client", "ImageInput", "detect_request"]
 
 ImageInput = bytes | Path | NDArray[np.uint8]
 """An image file's bytes, an image file, or pixels: uint8 of shape (H, W, 3), red green blue."""
 
+_NO_CREDENTIALS = Credentials()
 _DEFAULT_TIMEOUT_S = 30.0
 _DEFAULT_MESSAGE_BYTES = 16 * 2**20
 _VERDICTS = {
@@ -55,20 +57,26 @@ class Client:
 
     Args:
         address: Where the server is, ``host:port``.
+        credentials: What the client shows and whom it trusts; nothing and anybody by default.
         timeout_s: Longest wait for an answer unless a call says otherwise, seconds.
         max_message_bytes: Largest request and reply, bytes.
+
+    Raises:
+        CredentialsError: If the token would travel in the clear, or a file cannot be read.
     """
 
     def __init__(
         self,
         address: str,
         *,
+        credentials: Credentials = _NO_CREDENTIALS,
         timeout_s: float = _DEFAULT_TIMEOUT_S,
         max_message_bytes: int = _DEFAULT_MESSAGE_BYTES,
     ) -> None:
         self._address = address
         self._timeout_s = timeout_s
-        self._channel = grpc.insecure_channel(address, options=_options(max_message_bytes))
+        self._metadata = credentials.metadata
+        self._channel = credentials.channel(address, _options(max_message_bytes))
         self._stub = _stub(self._channel)
 
     def detect(
@@ -103,7 +111,9 @@ class Client:
             include_layers=include_layers,
         )
         try:
-            reply = self._stub.Detect(request, timeout=timeout_s or self._timeout_s)
+            reply = self._stub.Detect(
+                request, timeout=timeout_s or self._timeout_s, metadata=self._metadata
+            )
         except grpc.RpcError as error:
             raise call_error(error, self._address) from error
         return _parse_reply(reply)
@@ -116,7 +126,9 @@ class Client:
         """
         try:
             reply = self._stub.GetBundle(
-                pb.GetBundleRequest(), timeout=timeout_s or self._timeout_s
+                pb.GetBundleRequest(),
+                timeout=timeout_s or self._timeout_s,
+                metadata=self._metadata,
             )
         except grpc.RpcError as error:
             raise call_error(error, self._address) from error
@@ -138,20 +150,26 @@ class AsyncClient:
 
     Args:
         address: Where the server is, ``host:port``.
+        credentials: What the client shows and whom it trusts; nothing and anybody by default.
         timeout_s: Longest wait for an answer unless a call says otherwise, seconds.
         max_message_bytes: Largest request and reply, bytes.
+
+    Raises:
+        CredentialsError: If the token would travel in the clear, or a file cannot be read.
     """
 
     def __init__(
         self,
         address: str,
         *,
+        credentials: Credentials = _NO_CREDENTIALS,
         timeout_s: float = _DEFAULT_TIMEOUT_S,
         max_message_bytes: int = _DEFAULT_MESSAGE_BYTES,
     ) -> None:
         self._address = address
         self._timeout_s = timeout_s
-        self._channel = grpc.aio.insecure_channel(address, options=_options(max_message_bytes))
+        self._metadata = credentials.metadata
+        self._channel = credentials.async_channel(address, _options(max_message_bytes))
         self._stub = _stub(self._channel)
 
     async def detect(
@@ -173,7 +191,9 @@ class AsyncClient:
             include_layers=include_layers,
         )
         try:
-            reply = await self._stub.Detect(request, timeout=timeout_s or self._timeout_s)
+            reply = await self._stub.Detect(
+                request, timeout=timeout_s or self._timeout_s, metadata=self._metadata
+            )
         except grpc.RpcError as error:
             raise call_error(error, self._address) from error
         return _parse_reply(reply)
@@ -182,7 +202,9 @@ class AsyncClient:
         """What the server has loaded; errors are those of `Client.bundle`."""
         try:
             reply = await self._stub.GetBundle(
-                pb.GetBundleRequest(), timeout=timeout_s or self._timeout_s
+                pb.GetBundleRequest(),
+                timeout=timeout_s or self._timeout_s,
+                metadata=self._metadata,
             )
         except grpc.RpcError as error:
             raise call_error(error, self._address) from error
@@ -265,9 +287,10 @@ def _parse_detection(message: pb.Detection) -> Detection:
     return Detection(
         predicted_class=message.predicted_class,
         label=message.label,
-        probability=message.probability,
-        score=message.score,
+        probability=message.probability if message.HasField("probability") else None,
+        score=message.score if message.HasField("score") else None,
         p_value=message.p_value,
+        p_value_is_bucket=message.p_value_is_bucket,
         alpha=message.alpha,
         level=_LEVELS[message.level],
         passes=message.passes,

@@ -16,6 +16,8 @@ from detector.errors import BudgetError, InvalidInputError
 from detector.images import ImageLimits, decode_image, image_from_pixels
 from detector.paths import PathVectors
 from detector.pipeline import Detection, LevelName, Verdict
+from service.security.disclosure import p_value_bucket
+from service.security.principal import ALL_RIGHTS, Right
 
 __all__ = [
     "AnalysisCall",
@@ -209,7 +211,12 @@ def _decode_image(image: pb.Image, index: int) -> SentImage:
 
 
 def encode_detection(
-    detection: Detection, *, passes: int, path: PathVectors | None = None, layers: bool = False
+    detection: Detection,
+    *,
+    passes: int,
+    path: PathVectors | None = None,
+    layers: bool = False,
+    rights: frozenset[Right] = ALL_RIGHTS,
 ) -> pb.Detection:
     """One detection as a message.
 
@@ -218,16 +225,19 @@ def encode_detection(
         passes: Passes of the network that it cost.
         path: The image's path, of a batch of one, where it is wanted.
         layers: Whether the layers' weights are wanted.
+        rights: What the caller may be told beyond prediction, verdict and the p-value's bucket.
     """
+    exact = Right.SCORE in rights
     message = pb.Detection(
         predicted_class=detection.predicted_class,
         label=detection.label,
-        probability=detection.probability,
-        score=detection.score,
-        p_value=detection.p_value,
+        probability=detection.probability if exact else None,
+        score=detection.score if exact else None,
+        p_value=detection.p_value if exact else p_value_bucket(detection.p_value),
+        p_value_is_bucket=not exact,
         alpha=detection.alpha,
         verdict=_VERDICTS[detection.verdict],
-        reason=detection.reason,
+        reason=detection.reason if Right.EXPLANATION in rights else "",
         level=_LEVELS[detection.level],
         passes=passes,
     )

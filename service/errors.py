@@ -18,6 +18,11 @@ from grpc_status import rpc_status
 
 from detector.errors import BudgetError, ImageError, InvalidInputError, OffpathError
 from service.admission import DeadlineError, DrainingError, QueueFullError
+from service.security.errors import (
+    PermissionDeniedError,
+    QuotaExceededError,
+    UnauthenticatedError,
+)
 
 __all__ = [
     "STATUS_TABLE",
@@ -84,6 +89,9 @@ STATUS_TABLE: tuple[tuple[type[OffpathError], grpc.StatusCode, str], ...] = (
     (ImageError, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_IMAGE"),
     (InvalidInputError, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_INPUT"),
     (UnknownModelError, grpc.StatusCode.NOT_FOUND, "UNKNOWN_MODEL"),
+    (UnauthenticatedError, grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED"),
+    (PermissionDeniedError, grpc.StatusCode.PERMISSION_DENIED, "MISSING_RIGHT"),
+    (QuotaExceededError, grpc.StatusCode.RESOURCE_EXHAUSTED, "QUOTA_EXCEEDED"),
     (QueueFullError, grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL"),
     (DeadlineError, grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_TOO_SHORT"),
     (DrainingError, grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN"),
@@ -111,7 +119,7 @@ def _details(error: Exception) -> list[Message]:
             return [_bad_request(error.violations)]
         case InvalidInputError():
             return [_bad_request((Violation(error.field, str(error)),))]
-        case QueueFullError():
+        case QueueFullError() | QuotaExceededError():
             delay = Duration()
             delay.FromNanoseconds(int(error.retry_after_s * 1e9))
             return [error_details_pb2.RetryInfo(retry_delay=delay)]

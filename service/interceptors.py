@@ -1,4 +1,4 @@
-"""Around every call of our own services: its request id, its metrics, its status on an error."""
+"""Around every call: who calls, its name, its metrics, its status on an error, its log line."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ from contextvars import ContextVar
 from typing import Any
 
 import grpc
-from google.protobuf.message import DecodeError
 
 from detector.errors import InvalidInputError
 from service.errors import RichStatus, status_of
 from service.metrics import Metrics
+from service.security.call_record import CallRecord, set_current_call
+from service.security.gate import Claim, Gate, is_open
+from service.security.principal import set_current_principal
+from service.security.quotas import Quotas
 
 __all__ = ["REQUEST_ID_HEADER", "CallInterceptor", "current_request_id"]
 
 REQUEST_ID_HEADER = "x-request-id"
 """Header in which callers name their call and the server answers with its name."""
 
-_SERVICES = ("/offpath.v1.", "/inference.GRPCInferenceService/")
 _ACCEPTED_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _UNREADABLE = object()
 _log = logging.getLogger(__name__)
@@ -36,16 +38,20 @@ def current_request_id() -> str:
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in the stubs only
-    """Names, measures and guards each call of our own services.
+    """Names, measures and guards each call.
 
     Health and reflection pass untouched: their traffic is not the services'.
 
     Args:
         metrics: Where calls are counted.
+        gate: Who knows callers.
+        quotas: Who counts what they use.
     """
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, *, gate: Gate, quotas: Quotas) -> None:
         self._metrics = metrics
+        self._gate = gate
+        self._quotas = quotas
         self._active = 0
         self._last_arrival = 0.0
 
@@ -70,49 +76,67 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
-        """The handler of a call, guarded if it is one of ours."""
+        """The handler of a call, guarded unless it is open to everybody."""
         handler = await continuation(handler_call_details)
         path = str(handler_call_details.method)
-        if handler is None or handler.unary_unary is None or not path.startswith(_SERVICES):
+        if handler is None or is_open(path):
             return handler
+        if handler.unary_unary is None:  # no stream is guarded, so none is answered
+            return None
+        metadata = tuple(handler_call_details.invocation_metadata or ())
+        claim = self._gate.claim(metadata)
+        guarded = self._guarded(handler, path.rpartition("/")[2], _accepted_id(metadata), claim)
+        if claim.hopeless:
+            # As a stream of messages none of which is read: strangers get no memory for theirs.
+            return grpc.stream_unary_rpc_method_handler(guarded)
         return grpc.unary_unary_rpc_method_handler(
-            self._guarded(
-                handler.unary_unary,
-                path.rpartition("/")[2],
-                _accepted_id(handler_call_details.invocation_metadata or ()),
-            ),
-            request_deserializer=_lenient(handler.request_deserializer),
-            response_serializer=handler.response_serializer,
+            guarded, request_deserializer=_lenient(handler.request_deserializer)
         )
 
     def _guarded(
-        self, answer: Callable[[Any, Any], Awaitable[Any]], method: str, request_id: str
-    ) -> Callable[[Any, Any], Awaitable[Any]]:
+        self, handler: Any, method: str, request_id: str, claim: Claim
+    ) -> Callable[[Any, Any], Awaitable[bytes]]:
         async def guarded(request: Any, context: Any) -> Any:
             _request_id.set(request_id)
             context.set_trailing_metadata(((REQUEST_ID_HEADER, request_id),))
+            call = CallRecord(method=method, request_id=request_id, peer=context.peer())
+            set_current_call(call)
             self._active += 1
             started = self._last_arrival = time.monotonic()
             code = grpc.StatusCode.OK
             try:
-                return await answer(_readable(request, method), context)
+                self._let_in(claim, call, context)
+                reply = await handler.unary_unary(_readable(request, method), context)
+                # Here and not by gRPC, which would tell callers why it failed.
+                return handler.response_serializer(reply)
             except asyncio.CancelledError:
                 code = grpc.StatusCode.CANCELLED
                 raise
             except Exception as error:  # noqa: BLE001  # every error has to leave as a status
                 status = self._status(error, method, request_id)
-                code = status.code
+                code, call.reason = status.code, status.reason
                 await context.abort(
                     code,
                     status.message,
                     (*status.trailing_metadata, (REQUEST_ID_HEADER, request_id)),
                 )
             finally:
-                self._metrics.requests.labels(method, code.name).inc()
-                self._metrics.request_seconds.labels(method).observe(time.monotonic() - started)
                 self._active -= 1
+                self._count(call, code, time.monotonic() - started)
 
         return guarded
+
+    def _let_in(self, claim: Claim, call: CallRecord, context: Any) -> None:
+        principal = claim.prove(context)
+        call.principal = principal.name
+        set_current_principal(principal)
+        self._quotas.take_call(principal)
+
+    def _count(self, call: CallRecord, code: grpc.StatusCode, seconds: float) -> None:
+        self._metrics.requests.labels(call.method, code.name).inc()
+        self._metrics.request_seconds.labels(call.method).observe(seconds)
+        call.code, call.total_s = code.name, seconds
+        _log.info(call)
 
     def _status(self, error: Exception, method: str, request_id: str) -> RichStatus:
         status = status_of(error, request_id)
@@ -128,7 +152,7 @@ def _lenient(deserialise: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
     def deserialised(data: bytes) -> Any:
         try:
             return deserialise(data)
-        except DecodeError:
+        except Exception:  # noqa: BLE001  # whatever it is, it is about these bytes
             return _UNREADABLE
 
     return deserialised

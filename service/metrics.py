@@ -43,6 +43,15 @@ class Metrics:
             ["reason"],
             registry=registry,
         )
+        self.security_reloads = Counter(
+            "offpath_security_reloads",
+            "Attempts to load a changed certificate or changed principals.",
+            ["what", "outcome"],
+            registry=registry,
+        )
+        for what in ("certificate", "principals"):
+            for outcome in ("done", "failed"):
+                self.security_reloads.labels(what, outcome)  # an alarm needs the zero before it
         self._create_image_metrics(registry)
         self._create_batch_metrics(registry)
         self.bundle = Info("offpath_bundle", "The bundle that is served.", registry=registry)
@@ -120,6 +129,10 @@ class Metrics:
     def dropped(self, reason: str) -> None:
         """An image left the queue unanswered."""
         self.dropped_images.labels(reason).inc()
+
+    def reloaded(self, what: str, *, succeeded: bool) -> None:
+        """A changed ``certificate`` or changed ``principals`` were loaded, or could not be."""
+        self.security_reloads.labels(what, "done" if succeeded else "failed").inc()
 
     def answered(self, *, level: str, verdict: str, score: float, p_value: float) -> None:
         """An image got its verdict, named ``on_path``, ``off_path`` or ``abstain``."""

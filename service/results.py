@@ -25,10 +25,13 @@ __all__ = [
     "Level",
     "LevelDescription",
     "MessageTooLargeError",
+    "PermissionDeniedError",
+    "QuotaExceededError",
     "RequestTimeoutError",
     "ServerBusyError",
     "ServerFailureError",
     "ServerUnavailableError",
+    "UnauthenticatedError",
     "Verdict",
 ]
 
@@ -84,25 +87,28 @@ class Detection:
     Args:
         predicted_class: Index of the predicted class.
         label: Its name.
-        probability: Softmax probability of the predicted class, in [0, 1].
+        probability: Softmax probability of the predicted class, in [0, 1]; None where the server
+            does not tell it to this caller.
         score: How unusual the path is; higher is more suspicious; NaN, with an abstention, where
-            the network's own output is not finite.
+            the network's own output is not finite; None where it is not told.
         p_value: Share of clean images of that class that score at least as high, in (0, 1]; NaN
-            where the score is.
+            where the score would be.
         alpha: The false-alarm budget that the verdict keeps, in (0, 1).
         level: The level that answered.
         passes: Passes of the network that the verdict cost.
         verdict: The verdict.
-        reason: The verdict's reason, one sentence.
+        reason: The verdict's reason, one sentence; empty where it is not told.
         path: The path, layer by layer; empty unless it was asked for.
         layers: The layers that lie farthest from clean paths of the predicted class, farthest
             first; empty unless they were asked for.
+        p_value_is_bucket: Whether the p-value is rounded up, as it is for callers who are not told
+            the score.
     """
 
     predicted_class: int
     label: str
-    probability: float
-    score: float
+    probability: float | None
+    score: float | None
     p_value: float
     alpha: float
     level: Level
@@ -111,6 +117,7 @@ class Detection:
     reason: str
     path: tuple[LayerPath, ...] = ()
     layers: tuple[LayerWeight, ...] = ()
+    p_value_is_bucket: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -250,6 +257,18 @@ class ServerBusyError(CallError):
     def __init__(self, message: str, *, retry_after_s: float, request_id: str = "") -> None:
         super().__init__(message, request_id=request_id)
         self.retry_after_s = retry_after_s
+
+
+class QuotaExceededError(ServerBusyError):
+    """The server has room and the caller's own quota is used up; send less, or later."""
+
+
+class UnauthenticatedError(CallError):
+    """The server does not know the caller: its token is missing, wrong, or no longer taken."""
+
+
+class PermissionDeniedError(CallError):
+    """The caller may not have what it asked for; the same request without it is answered."""
 
 
 class MessageTooLargeError(CallError):

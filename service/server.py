@@ -27,6 +27,10 @@ from service.health import HEALTH_SERVICE_NAME, Health
 from service.interceptors import CallInterceptor
 from service.metrics import Metrics
 from service.open_inference import OPEN_INFERENCE_NAME, OpenInferenceServicer
+from service.security.certificates import server_credentials
+from service.security.gate import Gate
+from service.security.principals_file import watch_principals
+from service.security.quotas import Quotas
 from service.servicer import SERVICE_NAME, DetectionServicer
 from service.settings import Settings
 
@@ -69,15 +73,24 @@ class DetectionServer:
             ),
             observer=self._metrics,
         )
+        quotas = Quotas()
         analysis = Analysis(
-            bundle.pipeline, batcher=self._batcher, decoder=self._decoder, metrics=self._metrics
+            bundle.pipeline,
+            batcher=self._batcher,
+            decoder=self._decoder,
+            metrics=self._metrics,
+            quotas=quotas,
         )
         most = settings.max_images_per_request
         self._servicer = DetectionServicer(bundle, analysis=analysis, max_images=most)
         self._open_inference = OpenInferenceServicer(
             bundle, analysis=analysis, max_images=most, is_ready=self._health.is_ready
         )
-        self._calls = CallInterceptor(self._metrics)
+        gate = Gate(
+            watch_principals(settings.principals, observer=self._metrics),
+            certificates=settings.tls_client_ca is not None,
+        )
+        self._calls = CallInterceptor(self._metrics, gate=gate, quotas=quotas)
         self._server = self._build_grpc_server()
         self._metrics_server: WSGIServer | None = None
         self.port = 0
@@ -170,7 +183,7 @@ class DetectionServer:
         host, port = self._settings.host, self._settings.port
         _check_free(host, port)
         try:
-            self.port = self._server.add_insecure_port(_address(host, port))
+            self.port = self._listen(_address(host, port))
         except RuntimeError as error:
             raise _port_error("port", host, port) from error
         try:
@@ -180,6 +193,13 @@ class DetectionServer:
         except OSError as error:
             raise _port_error("metrics_port", host, self._settings.metrics_port) from error
         self.metrics_port = self._metrics_server.server_port
+
+    def _listen(self, address: str) -> int:
+        files = self._settings.certificate_files()
+        if files is None:
+            return int(self._server.add_insecure_port(address))
+        credentials = server_credentials(files, observer=self._metrics)
+        return int(self._server.add_secure_port(address, credentials))
 
     def _describe_bundle(self) -> None:
         manifest = self._bundle.manifest

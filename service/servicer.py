@@ -13,6 +13,8 @@ from service import codec
 from service.analysis import Analysed, Analysis
 from service.codec import DetectCall
 from service.interceptors import current_request_id
+from service.security.disclosure import check_right
+from service.security.principal import Right, current_principal
 
 __all__ = ["SERVICE_NAME", "DetectionServicer"]
 
@@ -51,6 +53,9 @@ class DetectionServicer(pb_grpc.DetectionServiceServicer):
     async def Detect(self, request: pb.DetectRequest, context: Any) -> pb.DetectResponse:  # noqa: N802  # the contract's name
         """Classify images and give a verdict on each one's path."""
         call = codec.decode_request(request, max_images=self._max_images)
+        caller = current_principal()
+        check_right(caller, Right.PATH, "include_path", asked=call.include_path)
+        check_right(caller, Right.EXPLANATION, "include_layers", asked=call.include_layers)
         analysed = await self._analysis.answer(call, remaining_s=context.time_remaining())
         return self._reply(call, analysed)
 
@@ -63,6 +68,7 @@ class DetectionServicer(pb_grpc.DetectionServiceServicer):
         return self._description
 
     def _reply(self, call: DetectCall, analysed: Analysed) -> pb.DetectResponse:
+        rights = current_principal().rights
         detections = []
         for image in analysed.images:
             index, batch = image.row.index, image.row.batch
@@ -73,6 +79,7 @@ class DetectionServicer(pb_grpc.DetectionServiceServicer):
                     passes=analysed.level.passes,
                     path=path,
                     layers=call.include_layers,
+                    rights=rights,
                 )
             )
         return codec.encode_reply(

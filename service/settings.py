@@ -10,6 +10,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableVariableError
 
 from detector.errors import OffpathError
+from service.security.certificates import CertificateFiles
+from service.security.exposure import is_loopback
+from service.security.logs import LogFormat, LogLevel
 
 __all__ = ["Settings", "SettingsError", "load_settings"]
 
@@ -31,8 +34,8 @@ class Settings(BaseSettings):
     )
 
     host: str = "127.0.0.1"
-    """Address to listen on, for calls and metrics. Only this machine: without authentication the
-    service opens to a network when someone says so, as a container does with 0.0.0.0."""
+    """Address to listen on, for calls and metrics. Only this machine: a host that others reach,
+    such as 0.0.0.0, needs `tls_certificate` and `principals`, or `insecure`."""
 
     port: Port = 50051
     """Port for calls; 0 takes any free one. 50051 is the port that gRPC examples use."""
@@ -109,6 +112,40 @@ class Settings(BaseSettings):
     max_connection_age_grace_s: PositiveSeconds = 30.0
     """How long calls on such a connection may still take, seconds."""
 
+    tls_certificate: Path | None = None
+    """PEM file with the server's certificate and its chain. Unset: no TLS. This and the next three
+    are read again when they change; what cannot be used keeps what was loaded before."""
+
+    tls_key: Path | None = None
+    """PEM file with the certificate's key, without a password."""
+
+    tls_client_ca: Path | None = None
+    """PEM file with the roots of callers' certificates, which are then obligatory. Unset: callers
+    need none."""
+
+    principals: Path | None = None
+    """TOML file of the callers that are let in, their rights and quotas, as `offpath token` begins
+    it and service/security/principals_file.py describes it. Unset: everybody, with all rights."""
+
+    insecure: bool = False
+    """Whether a host that others reach may do without TLS or without principals. Off: that takes
+    somebody who has thought of a proxy or a network that does their work."""
+
+    log_format: LogFormat = LogFormat.TEXT
+    """``text`` for people, ``json`` for programs: one object a line, one line for each call."""
+
+    log_level: LogLevel = LogLevel.INFO
+    """Least level that is logged: ``debug``, ``info``, ``warning`` or ``error``. ``info`` has a
+    line for each call; ``warning`` leaves only what is out of order."""
+
+    def certificate_files(self) -> CertificateFiles | None:
+        """Where the server's certificate lies; None without TLS."""
+        if self.tls_certificate is None or self.tls_key is None:
+            return None
+        return CertificateFiles(
+            certificate=self.tls_certificate, key=self.tls_key, client_ca=self.tls_client_ca
+        )
+
     def batch_sizes_of(self, passes: int) -> tuple[int, ...]:
         """Sizes of batch where each image takes so many passes: those within the bound.
 
@@ -131,6 +168,20 @@ class Settings(BaseSettings):
             raise ValueError(
                 "max_queue_bytes should hold a largest request, max_message_bytes. "
                 f"Found {self.max_queue_bytes} and {self.max_message_bytes}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _guarded(self) -> Self:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key should come together. Found one of them")
+        if self.tls_client_ca is not None and self.tls_certificate is None:
+            raise ValueError("tls_client_ca should come with tls_certificate. Found it alone")
+        guarded = self.tls_certificate is not None and self.principals is not None
+        if not (guarded or self.insecure or is_loopback(self.host)):
+            raise ValueError(
+                f"a host that others reach should have tls_certificate, tls_key and principals. "
+                f"Found {self.host} without. Set insecure where something in front does their work"
             )
         return self
 

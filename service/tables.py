@@ -61,9 +61,9 @@ def detections_table(images: Sequence[ShownImage]) -> Table:
             image.name,
             *([image.kind] if kinds else []),
             found.label,
-            f"{found.probability:.3f}",
-            f"{found.score:.2f}",
-            f"{found.p_value:.4f}",
+            _shown(found.probability, 3),
+            _shown(found.score, 2),
+            ("≤ " if found.p_value_is_bucket else "") + _shown(found.p_value, 4),
             verdict_text(found.verdict),
         )
     return table
@@ -76,9 +76,11 @@ def level_line(detection: Detection) -> Text:
 
 
 def reason_lines(images: Sequence[ShownImage]) -> list[Text]:
-    """One line for each image with the verdict's reason, for below the table."""
+    """One line for each image whose verdict comes with a reason, for below the table."""
     return [
-        Text.assemble((f"{image.name}: ", "bold"), _reason(image.detection)) for image in images
+        Text.assemble((f"{image.name}: ", "bold"), _reason(image.detection))
+        for image in images
+        if image.detection.reason
     ]
 
 
@@ -96,9 +98,14 @@ def detections_json(images: Sequence[ShownImage]) -> str:
     return json.dumps(rows, indent=2, allow_nan=False)
 
 
-def _number(value: float) -> float | None:
+def _shown(value: float | None, digits: int) -> str:
+    """A number in so many digits; what the server does not tell is a dash."""
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _number(value: float | None) -> float | None:
     """JSON knows no NaN."""
-    return value if math.isfinite(value) else None
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _reason(detection: Detection) -> str:

@@ -58,7 +58,11 @@ class DetectionServiceServicer:
         INVALID_ARGUMENT: no image or too many, an image that cannot be read, an alpha out of (0, 1),
         above the bundle's budget or below what its calibration can promise, a level that is
         unknown or that the bundle has no calibration for. Not worth a retry.
-        RESOURCE_EXHAUSTED: the queue is full; google.rpc.RetryInfo says when to try again.
+        UNAUTHENTICATED: no token or certificate that the server knows.
+        PERMISSION_DENIED: alpha, path or layers asked for without the right to them (reason
+        MISSING_RIGHT).
+        RESOURCE_EXHAUSTED: the queue is full (reason QUEUE_FULL), or the caller has used up its quota
+        of calls or images (QUOTA_EXCEEDED); google.rpc.RetryInfo says when to try again.
         Without details: the message is larger than the server's limit.
         DEADLINE_EXCEEDED: the deadline passed, or is sure to pass before the queue gets there.
         UNAVAILABLE: the server is shutting down; another one may answer.
@@ -72,6 +76,9 @@ class DetectionServiceServicer:
         """Describes the bundle that the server has loaded.
 
         Errors:
+        UNAUTHENTICATED: no token or certificate that the server knows.
+        RESOURCE_EXHAUSTED: the caller has used up its quota of calls (reason QUOTA_EXCEEDED);
+        google.rpc.RetryInfo says when to try again.
         INTERNAL: a fault of the server; its log knows more under the request id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -1,0 +1,1 @@
+"""Who may call, how often, and what they are told; the rest of the service asks here."""

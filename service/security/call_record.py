@@ -1,0 +1,84 @@
+"""What the log tells of one call: who, what, how long; never an image, never a token."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+__all__ = ["CallRecord", "current_call", "set_current_call"]
+
+_MILLISECONDS = ("total", "decode", "queue", "analysis")
+
+
+@dataclass(kw_only=True, slots=True)
+class CallRecord:
+    """One call; filled in while it is answered.
+
+    Args:
+        method: The method's name.
+        request_id: The call's name.
+        peer: Address of the caller, as gRPC writes it.
+        principal: The caller's name; empty where it has shown none that counts.
+        code: The status that it got.
+        reason: Why it failed, as ErrorInfo says; empty where it did not.
+        images: Number of its images.
+        level: The level that answered.
+        verdicts: How many images got which verdict.
+        total_s: Time from its arrival to its answer, seconds.
+        decode_s: Time that decoding took, seconds; None where it did not come to that.
+        queue_s: Longest time that one of its images waited for a batch, seconds.
+        analysis_s: Longest time of a batch that its images were part of, seconds.
+    """
+
+    method: str
+    request_id: str
+    peer: str = ""
+    principal: str = ""
+    code: str = ""
+    reason: str = ""
+    images: int = 0
+    level: str = ""
+    verdicts: Counter[str] = field(default_factory=Counter)
+    total_s: float | None = None
+    decode_s: float | None = None
+    queue_s: float | None = None
+    analysis_s: float | None = None
+
+    def fields(self) -> dict[str, object]:
+        """What is known, by name, for a line of JSON."""
+        named: dict[str, object] = {
+            "method": self.method,
+            "code": self.code,
+            "reason": self.reason,
+            "principal": self.principal,
+            "request_id": self.request_id,
+            "peer": self.peer,
+            "images": self.images,
+            "level": self.level,
+            "verdicts": dict(self.verdicts),
+        }
+        for name in _MILLISECONDS:
+            seconds = getattr(self, f"{name}_s")
+            if seconds is not None:
+                named[f"{name}_ms"] = round(1000 * seconds, 3)
+        return {name: value for name, value in named.items() if value not in ("", {})}
+
+    def __str__(self) -> str:
+        """The same in one line for people."""
+        return " ".join(
+            f"{name}={value}" for name, value in self.fields().items() if name != "verdicts"
+        )
+
+
+_current: ContextVar[CallRecord | None] = ContextVar("call", default=None)
+
+
+def current_call() -> CallRecord:
+    """The call that is being answered; one that nobody reads outside of one."""
+    return _current.get() or CallRecord(method="", request_id="")
+
+
+def set_current_call(call: CallRecord) -> None:
+    """Say which call this task answers from now on."""
+    _current.set(call)
