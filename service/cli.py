@@ -206,6 +206,8 @@ def check(
         raise typer.BadParameter(
             "a server has its own bundle and device; leave out --bundle and --device, or --server"
         )
+    if server is None and (tls or any((ca, certificate, key, token_file))):
+        raise typer.BadParameter("TLS and tokens are for a server; add --server")
     wanted: dict[str, Any] = {
         "alpha": alpha,
         "level": level,

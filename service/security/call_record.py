@@ -55,7 +55,8 @@ class CallRecord:
             "request_id": self.request_id,
             "peer": self.peer,
             "images": self.images,
-            "level": self.level,
+            # A line has a level already, how grave it is.
+            "detection_level": self.level,
             "verdicts": dict(self.verdicts),
         }
         for name in _MILLISECONDS:
@@ -66,9 +67,10 @@ class CallRecord:
 
     def __str__(self) -> str:
         """The same in one line for people."""
-        return " ".join(
-            f"{name}={value}" for name, value in self.fields().items() if name != "verdicts"
-        )
+        named = self.fields()
+        if self.verdicts:
+            named["verdicts"] = ",".join(f"{name}:{n}" for name, n in self.verdicts.items())
+        return " ".join(f"{name}={value}" for name, value in named.items())
 
 
 _current: ContextVar[CallRecord | None] = ContextVar("call", default=None)

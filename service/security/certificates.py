@@ -142,7 +142,7 @@ def _check_pair(files: CertificateFiles) -> None:
 def _check_roots(roots: bytes, files: CertificateFiles) -> None:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(
-            cadata=roots.decode("ascii", errors="replace")
+            cadata=roots.decode("ascii", errors="ignore")  # comments may be in any language
         )
     except (ssl.SSLError, ValueError) as error:
         raise StartError(
@@ -152,7 +152,7 @@ def _check_roots(roots: bytes, files: CertificateFiles) -> None:
 
 
 def _told(error: Exception) -> str:
-    return str(getattr(error, "reason", None) or error or "nothing that can be read")
+    return str(getattr(error, "reason", None) or error)
 
 
 def _configuration(found: Certificates) -> Any:
