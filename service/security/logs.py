@@ -11,6 +11,7 @@ from service.security.call_record import CallRecord
 
 __all__ = ["JsonFormatter", "LogFormat", "LogLevel", "configure_logging"]
 
+_OUR_PACKAGES = ("service", "detector")
 _TEXT = "%(asctime)s %(levelname)s %(message)s"
 
 
@@ -58,10 +59,14 @@ def configure_logging(log_format: LogFormat, level: LogLevel) -> None:
 
     Args:
         log_format: How.
-        level: What is worth a line.
+        level: What is worth a line; of other libraries nothing below ``info``, as those that
+            decode images tell what they find in them.
     """
     handler = logging.StreamHandler()
     handler.setFormatter(
         JsonFormatter() if log_format is LogFormat.JSON else logging.Formatter(_TEXT)
     )
-    logging.basicConfig(level=level.upper(), handlers=[handler])
+    wanted = logging.getLevelNamesMapping()[level.upper()]
+    logging.basicConfig(level=max(wanted, logging.INFO), handlers=[handler])
+    for package in _OUR_PACKAGES:
+        logging.getLogger(package).setLevel(wanted)

@@ -27,7 +27,7 @@ from detector.scoring.classifiers import ClassifierName
 from service import cli
 from service.results import Detection, DetectReply, LayerWeight, Level, Verdict
 
-COMMANDS = ("serve", "check", "demo", "cifar10", "train", "extract", "calibrate")
+COMMANDS = ("serve", "check", "demo", "token", "cifar10", "train", "extract", "calibrate")
 
 CALIBRATE = ["calibrate", "--table", "t", "--network", "no/such/network", "--output", "o"]
 EXTRACT = ["extract", "--data", "d", "--network", "no/such/network", "--output", "o"]

@@ -72,5 +72,6 @@ async def test_a_compressed_message_counts_as_what_it_unfolds_to(
 
 async def test_a_reply_is_bounded_like_a_request(start: Callable[..., Any]) -> None:
     server = await start(max_message_bytes=8000)
-    request = pb.DetectRequest(images=[raw(8, 8)] * 20, include_path=True)
+    request = pb.DetectRequest(images=[png(8, 8)] * 64, include_path=True)
+    assert request.ByteSize() < 8000
     assert await code_of(server, request) is grpc.StatusCode.RESOURCE_EXHAUSTED

@@ -16,22 +16,22 @@ from offpath.v1 import detection_pb2 as pb
 from offpath.v1 import detection_pb2_grpc as pb_grpc
 
 from service.security.call_record import CallRecord, current_call
-from service.security.logs import JsonFormatter
+from service.security.logs import JsonFormatter, LogFormat, LogLevel, configure_logging
 
 
 @pytest.fixture
-def written() -> Iterator[io.StringIO]:
-    """Everything that is logged, as JSON."""
+def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
+    """Everything that is logged, as JSON, at the most talkative level."""
     stream = io.StringIO()
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(JsonFormatter())
-    root = logging.getLogger()
-    level = root.level
-    root.addHandler(handler)
-    root.setLevel(logging.DEBUG)
+    loggers = [logging.getLogger(name) for name in ("", "service", "detector")]
+    root, levels = loggers[0], [logger.level for logger in loggers]
+    handlers, root.handlers = root.handlers, []
+    monkeypatch.setattr("sys.stderr", stream)
+    configure_logging(LogFormat.JSON, LogLevel.DEBUG)
     yield stream
-    root.removeHandler(handler)
-    root.setLevel(level)
+    root.handlers = handlers
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
 
 
 def calls(stream: io.StringIO) -> list[dict[str, Any]]:
@@ -127,6 +127,13 @@ async def test_health_checks_write_nothing(written: io.StringIO, start: Any) -> 
     async with grpc.aio.insecure_channel(server.address) as channel:
         await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
     assert calls(written) == []
+
+
+def test_at_the_most_talkative_level_other_libraries_stay_quiet(written: io.StringIO) -> None:
+    logging.getLogger("PIL.PngImagePlugin").debug("an image's title")
+    logging.getLogger("service.batcher").debug("our own")
+    (line,) = written.getvalue().splitlines()
+    assert json.loads(line)["message"] == "our own"
 
 
 @pytest.mark.parametrize("text", ["two\nlines", 'a "quote"', "{", "\x1b[31mred", "ä\u2028\ud800"])
