@@ -16,7 +16,7 @@ from detector.errors import BudgetError, InvalidInputError
 from detector.images import ImageLimits, decode_image, image_from_pixels
 from detector.paths import PathVectors
 from detector.pipeline import Detection, LevelName, Verdict
-from service.security.disclosure import p_value_bucket
+from service.security.disclosure import told_p_value
 from service.security.principal import ALL_RIGHTS, Right
 
 __all__ = [
@@ -233,7 +233,7 @@ def encode_detection(
         label=detection.label,
         probability=detection.probability if exact else None,
         score=detection.score if exact else None,
-        p_value=detection.p_value if exact else p_value_bucket(detection.p_value),
+        p_value=told_p_value(detection.p_value, rights),
         p_value_is_bucket=not exact,
         alpha=detection.alpha,
         verdict=_VERDICTS[detection.verdict],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from urllib.parse import unquote
 
 __all__ = ["CallRecord", "current_call", "set_current_call"]
 
@@ -53,7 +54,7 @@ class CallRecord:
             "reason": self.reason,
             "principal": self.principal,
             "request_id": self.request_id,
-            "peer": self.peer,
+            "peer": unquote(self.peer),
             "images": self.images,
             # A line has a level already, how grave it is.
             "detection_level": self.level,

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Set as AbstractSet
 
 from service.security.errors import PermissionDeniedError
 from service.security.principal import Principal, Right
 
-__all__ = ["P_VALUE_EDGES", "check_rights", "p_value_bucket"]
+__all__ = ["P_VALUE_EDGES", "check_right", "check_rights", "p_value_bucket", "told_p_value"]
 
 P_VALUE_EDGES = (0.01, 0.05, 0.1, 0.5, 1.0)
 """Upper edges of the buckets. Few, as each edge is a line along which an attacker can climb."""
 
-_ASKED_BY = {
-    Right.ALPHA: "alpha",
-    Right.PATH: "include_path",
-    Right.EXPLANATION: "include_layers",
-}
+
+def told_p_value(p_value: float, rights: AbstractSet[Right]) -> float:
+    """The p-value that a caller gets: exact with the right `Right.SCORE`, or its bucket.
+
+    Args:
+        p_value: In (0, 1], or NaN.
+        rights: The caller's.
+    """
+    return p_value if Right.SCORE in rights else p_value_bucket(p_value)
 
 
 def p_value_bucket(p_value: float) -> float:
@@ -42,9 +47,28 @@ def check_rights(principal: Principal, *, alpha: bool, path: bool, layers: bool)
     Raises:
         PermissionDeniedError: If a right is missing.
     """
-    for right, asked in ((Right.ALPHA, alpha), (Right.PATH, path), (Right.EXPLANATION, layers)):
-        if asked and right not in principal.rights:
-            raise PermissionDeniedError(
-                f"{_ASKED_BY[right]} should be asked for with the right '{right}'. "
-                "Found this caller without it. Leave it out, or ask who runs the server."
-            )
+    for right, field, asked in (
+        (Right.ALPHA, "alpha", alpha),
+        (Right.PATH, "include_path", path),
+        (Right.EXPLANATION, "include_layers", layers),
+    ):
+        if asked:
+            check_right(principal, right, field)
+
+
+def check_right(principal: Principal, right: Right, asked_for: str) -> None:
+    """Whether a caller has one right.
+
+    Args:
+        principal: Who asks.
+        right: What is needed.
+        asked_for: What it is needed for, in the caller's words: the name of a field.
+
+    Raises:
+        PermissionDeniedError: If it is missing.
+    """
+    if right not in principal.rights:
+        raise PermissionDeniedError(
+            f"{asked_for} should be asked for with the right '{right}'. "
+            "Found this caller without it. Leave it out, or ask who runs the server."
+        )
