@@ -84,7 +84,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
         if handler.unary_unary is None:  # no stream is guarded, so none is answered
             return None
         metadata = tuple(handler_call_details.invocation_metadata or ())
-        claim = self._gate.claim(metadata)
+        claim = self._gate.claim(path, metadata)
         guarded = self._guarded(handler, path.rpartition("/")[2], _accepted_id(metadata), claim)
         if claim.hopeless:
             # As a stream of messages none of which is read: strangers get no memory for theirs.

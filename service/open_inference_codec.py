@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from offpath.inference.v2 import open_inference_pb2 as pb
 
 from detector.errors import BudgetError, InvalidInputError
 from detector.pipeline import LevelName
-from service.analysis import Analysed
+from service.analysis import Analysed, Judged
 from service.codec import AnalysisCall
 from service.open_inference_inputs import INPUTS, InputTensor, SentTensor, images_of
 from service.open_inference_outputs import OUTPUTS
 from service.open_inference_tensors import shortened
+from service.security.disclosure import check_right, p_value_bucket
+from service.security.principal import Right, current_principal
 
 __all__ = [
     "PARAMETERS",
@@ -56,6 +58,7 @@ def decode_infer(request: pb.ModelInferRequest, *, max_images: int) -> InferCall
         InvalidInputError: If an input, output or parameter is not one of the model, or contents do
             not agree with datatype and shape.
         BudgetError: If alpha is no number.
+        PermissionDeniedError: If an output is asked for that the caller may not be told.
     """
     _check_parameters(request.parameters, known=PARAMETERS, field="parameters")
     return InferCall(
@@ -134,7 +137,13 @@ def _decode_outputs(
                 field=f"{field}.name",
             )
         _check_parameters(output.parameters, field=f"{field}.parameters")
-    return names or tuple(OUTPUTS)
+        right = OUTPUTS[name].right
+        if right is not None:
+            check_right(current_principal(), right, name, asked=True)
+    rights = current_principal().rights
+    return names or tuple(
+        name for name, each in OUTPUTS.items() if each.right is None or each.right in rights
+    )
 
 
 def _decode_input(request: pb.ModelInferRequest) -> SentTensor:
@@ -214,7 +223,8 @@ def encode_infer(
         version: Its version.
         request_id: Name of the call in the server's log.
     """
-    images = analysed.images
+    exact = Right.SCORE in current_principal().rights
+    images = analysed.images if exact else tuple(_coarse(image) for image in analysed.images)
     sizes = {"images": len(images), "classes": images[0].row.batch.class_logits.shape[1]}
     outputs = [OUTPUTS[output] for output in call.outputs]
     return pb.ModelInferResponse(
@@ -224,6 +234,7 @@ def encode_infer(
         parameters={
             "level": pb.InferParameter(string_param=analysed.level.name),
             "request_id": pb.InferParameter(string_param=request_id),
+            **({} if exact else {"p_value_is_bucket": pb.InferParameter(bool_param=True)}),
         },
         outputs=[
             pb.ModelInferResponse.InferOutputTensor(
@@ -233,6 +244,12 @@ def encode_infer(
         ],
         raw_output_contents=[output.pack(images) for output in outputs],
     )
+
+
+def _coarse(image: Judged) -> Judged:
+    """The same with the p-value's bucket in place of the p-value."""
+    p_value = p_value_bucket(image.detection.p_value)
+    return replace(image, detection=replace(image.detection, p_value=p_value))
 
 
 def encode_model(*, name: str, version: str, classes: int) -> pb.ModelMetadataResponse:

@@ -10,6 +10,7 @@ import numpy as np
 from detector.pipeline import Detection
 from service.analysis import Judged
 from service.open_inference_tensors import join_byte_strings
+from service.security.principal import Right
 
 __all__ = ["OUTPUTS", "OutputTensor"]
 
@@ -24,12 +25,14 @@ class OutputTensor:
         name: Its name.
         datatype: The datatype of its elements.
         pack: Lays out what it tells of some images, little-endian, row after row.
+        right: What a caller needs to be told it; None for nothing.
         of_classes: Whether it has an element for each class of each image, or one for each image.
     """
 
     name: str
     datatype: str
     pack: Pack
+    right: Right | None = None
     of_classes: bool = False
 
     def shape(self, *, images: int, classes: int) -> tuple[int, ...]:
@@ -53,15 +56,25 @@ def _texts(text: Callable[[Detection], str]) -> Pack:
 OUTPUTS = {
     tensor.name: tensor
     for tensor in (
-        OutputTensor(name="logits", datatype="FP32", pack=_logits, of_classes=True),
+        OutputTensor(
+            name="logits", datatype="FP32", pack=_logits, right=Right.SCORE, of_classes=True
+        ),
         OutputTensor(
             name="class", datatype="INT64", pack=_numbers("<i8", lambda d: d.predicted_class)
         ),
         OutputTensor(name="label", datatype="BYTES", pack=_texts(lambda d: d.label)),
         OutputTensor(
-            name="probability", datatype="FP64", pack=_numbers("<f8", lambda d: d.probability)
+            name="probability",
+            datatype="FP64",
+            pack=_numbers("<f8", lambda d: d.probability),
+            right=Right.SCORE,
         ),
-        OutputTensor(name="score", datatype="FP64", pack=_numbers("<f8", lambda d: d.score)),
+        OutputTensor(
+            name="score",
+            datatype="FP64",
+            pack=_numbers("<f8", lambda d: d.score),
+            right=Right.SCORE,
+        ),
         OutputTensor(name="p_value", datatype="FP64", pack=_numbers("<f8", lambda d: d.p_value)),
         OutputTensor(name="verdict", datatype="BYTES", pack=_texts(lambda d: d.verdict.name)),
     )

@@ -8,7 +8,7 @@ from collections.abc import Set as AbstractSet
 from service.security.errors import PermissionDeniedError
 from service.security.principal import Principal, Right
 
-__all__ = ["P_VALUE_EDGES", "check_right", "check_rights", "p_value_bucket", "told_p_value"]
+__all__ = ["P_VALUE_EDGES", "check_right", "p_value_bucket", "told_p_value"]
 
 P_VALUE_EDGES = (0.01, 0.05, 0.1, 0.5, 1.0)
 """Upper edges of the buckets. Few, as each edge is a line along which an attacker can climb."""
@@ -35,40 +35,20 @@ def p_value_bucket(p_value: float) -> float:
     return next((edge for edge in P_VALUE_EDGES if p_value <= edge), P_VALUE_EDGES[-1])
 
 
-def check_rights(principal: Principal, *, alpha: bool, path: bool, layers: bool) -> None:
-    """Whether a caller may have what a request asks for.
+def check_right(principal: Principal, right: Right, wish: str, *, asked: bool) -> None:
+    """Whether a caller may have what it asks for.
 
     Args:
         principal: Who asks.
-        alpha: Whether for a budget of its own.
-        path: Whether for the path.
-        layers: Whether for the layers' weights.
-
-    Raises:
-        PermissionDeniedError: If a right is missing.
-    """
-    for right, field, asked in (
-        (Right.ALPHA, "alpha", alpha),
-        (Right.PATH, "include_path", path),
-        (Right.EXPLANATION, "include_layers", layers),
-    ):
-        if asked:
-            check_right(principal, right, field)
-
-
-def check_right(principal: Principal, right: Right, asked_for: str) -> None:
-    """Whether a caller has one right.
-
-    Args:
-        principal: Who asks.
-        right: What is needed.
-        asked_for: What it is needed for, in the caller's words: the name of a field.
+        right: What that takes.
+        wish: What it is, in the caller's words: the name of a field.
+        asked: Whether it is asked for at all.
 
     Raises:
         PermissionDeniedError: If it is missing.
     """
-    if right not in principal.rights:
+    if asked and right not in principal.rights:
         raise PermissionDeniedError(
-            f"{asked_for} should be asked for with the right '{right}'. "
+            f"{wish} should be asked for with the right '{right}'. "
             "Found this caller without it. Leave it out, or ask who runs the server."
         )

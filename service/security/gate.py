@@ -19,6 +19,12 @@ AUTHORIZATION_HEADER = "authorization"
 # Probes and load balancers carry no token, and a server that they cannot ask is restarted or gets
 # no traffic. What these services tell is no secret: whether it is up, and the published contract.
 _OPEN = ("/grpc.health.v1.Health/", "/grpc.reflection.")
+# The same questions in the Open Inference Protocol, whose other methods need a token.
+_PROBES = frozenset(
+    f"/inference.GRPCInferenceService/{name}"
+    for name in ("ServerLive", "ServerReady", "ModelReady")
+)
+_PROBE = Principal(name="probe")
 _Metadata = Iterable[tuple[str, str | bytes]]
 
 
@@ -83,16 +89,19 @@ class Gate:
         self._principals = principals
         self._certificates = certificates
 
-    def claim(self, metadata: _Metadata) -> Claim:
+    def claim(self, path: str, metadata: _Metadata) -> Claim:
         """What a call's header says about who calls.
 
         A wrong token is no better with a certificate: who sends one means it.
 
         Args:
+            path: The method, ``/package.Service/Method``.
             metadata: The call's header.
         """
         if self._principals is None:
             return Claim(principal=ANONYMOUS)
+        if path in _PROBES:
+            return Claim(principal=_PROBE)
         principals = self._principals.current()
         sent = [value for key, value in metadata if key == AUTHORIZATION_HEADER]
         if not sent:

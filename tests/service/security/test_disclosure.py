@@ -8,11 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.security.disclosure import P_VALUE_EDGES, check_rights, p_value_bucket
+from service.security.disclosure import P_VALUE_EDGES, check_right, p_value_bucket, told_p_value
 from service.security.errors import PermissionDeniedError
 from service.security.principal import ANONYMOUS, Principal, Right
-
-ASKED = {Right.ALPHA: "alpha", Right.PATH: "path", Right.EXPLANATION: "layers"}
 
 
 @pytest.mark.parametrize(
@@ -34,15 +32,20 @@ def test_buckets_keep_the_order_and_never_promise_too_much(first: float, second:
     assert p_value_bucket(high) in P_VALUE_EDGES
 
 
-@pytest.mark.parametrize("right", ASKED)
-def test_each_wish_needs_its_own_right_and_no_other(right: Right) -> None:
-    wish = {name: name == ASKED[right] for name in ASKED.values()}
-    check_rights(Principal(name="a", rights=frozenset({right})), **wish)
+@pytest.mark.parametrize("right", Right)
+def test_a_wish_needs_its_own_right_and_no_other(right: Right) -> None:
+    check_right(Principal(name="a", rights=frozenset({right})), right, "wish", asked=True)
     others = Principal(name="b", rights=frozenset(Right) - {right})
-    with pytest.raises(PermissionDeniedError, match=f"right '{right}'"):
-        check_rights(others, **wish)
+    with pytest.raises(PermissionDeniedError, match=f"wish .* right '{right}'"):
+        check_right(others, right, "wish", asked=True)
 
 
-def test_who_wishes_nothing_needs_no_right_and_who_is_anonymous_has_all() -> None:
-    check_rights(Principal(name="a"), alpha=False, path=False, layers=False)
-    check_rights(ANONYMOUS, alpha=True, path=True, layers=True)
+@pytest.mark.parametrize("right", Right)
+def test_who_wishes_nothing_needs_no_right_and_who_is_anonymous_has_all(right: Right) -> None:
+    check_right(Principal(name="a"), right, "wish", asked=False)
+    check_right(ANONYMOUS, right, "wish", asked=True)
+
+
+def test_the_exact_p_value_is_told_with_the_right_to_the_score_alone() -> None:
+    assert told_p_value(0.03, frozenset({Right.SCORE})) == 0.03
+    assert told_p_value(0.03, frozenset(Right) - {Right.SCORE}) == 0.05

@@ -119,7 +119,8 @@ class GRPCInferenceServiceServicer:
         NOT_FOUND: there is no model of that name and version.
         INVALID_ARGUMENT: an input, output or parameter that the model does not have, contents that do
         not agree with datatype and shape, or what offpath.v1.DetectionService.Detect refuses.
-        RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED, UNAVAILABLE, INTERNAL: as for Detect.
+        PERMISSION_DENIED: an output or an alpha asked for without the right to it.
+        UNAUTHENTICATED, RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED, UNAVAILABLE, INTERNAL: as for Detect.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
