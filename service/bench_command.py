@@ -13,6 +13,14 @@ from rich.console import Console
 
 from detector.errors import InvalidInputError
 from service.results import Level
+from service.security.options import (
+    CaOption,
+    CertificateOption,
+    KeyOption,
+    TlsOption,
+    TokenFileOption,
+    credentials_of,
+)
 
 __all__ = ["bench"]
 
@@ -49,6 +57,11 @@ def bench(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the random moments.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    ca: CaOption = None,
+    tls: TlsOption = False,
+    certificate: CertificateOption = None,
+    key: KeyOption = None,
+    token_file: TokenFileOption = None,
 ) -> None:
     """Put load on a server: throughput, status codes, and how long callers wait.
 
@@ -76,9 +89,12 @@ def bench(
     )
     files = images or sorted(SAMPLES.glob("*.png"))
     sent = payloads([pixels_of(file) if raw else file for file in files], batch=batch, level=level)
-    with Client(server, timeout_s=timeout_s) as client:
+    credentials = credentials_of(
+        ca=ca, tls=tls, certificate=certificate, key=key, token_file=token_file
+    )
+    with Client(server, credentials=credentials, timeout_s=timeout_s) as client:
         client.bundle()  # no server is better said once than as so many failed calls
-    report = load_report(server, sent, plan)
+    report = load_report(server, sent, plan, credentials=credentials)
     if as_json:
         typer.echo(json.dumps(report.to_json(), indent=2))
     else:

@@ -31,7 +31,7 @@ from service.security.options import (
     TlsKeyOption,
     TlsOption,
     TokenFileOption,
-    read_token,
+    credentials_of,
 )
 from service.security.token_command import token
 
@@ -224,12 +224,9 @@ def check(
     else:
         from service.client import Client
         from service.remote import RemoteDetector
-        from service.security.credentials import Credentials, Tls
 
-        encrypted = tls or any(file is not None for file in (ca, certificate, key))
-        credentials = Credentials(
-            tls=Tls(ca=ca, certificate=certificate, key=key) if encrypted else None,
-            token=read_token(token_file),
+        credentials = credentials_of(
+            ca=ca, tls=tls, certificate=certificate, key=key, token_file=token_file
         )
         with Client(server, credentials=credentials, timeout_s=timeout_s) as client:
             detections = RemoteDetector(client).detect(images, **wanted)

@@ -93,6 +93,7 @@ class DetectionServer:
         self._calls = CallInterceptor(self._metrics, gate=gate, quotas=quotas)
         self._server = self._build_grpc_server()
         self._metrics_server: WSGIServer | None = None
+        self._credentials: Any = None
         self.port = 0
         self.metrics_port = 0
 
@@ -198,8 +199,9 @@ class DetectionServer:
         files = self._settings.certificate_files()
         if files is None:
             return int(self._server.add_insecure_port(address))
-        credentials = server_credentials(files, observer=self._metrics)
-        return int(self._server.add_secure_port(address, credentials))
+        # Kept: gRPC calls back into it and holds no reference.
+        self._credentials = server_credentials(files, observer=self._metrics)
+        return int(self._server.add_secure_port(address, self._credentials))
 
     def _describe_bundle(self) -> None:
         manifest = self._bundle.manifest

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import grpc
@@ -13,11 +14,13 @@ import grpc
 from detector.errors import InvalidInputError
 from service.load.plan import ClosedLoop, LoadPlan, OpenLoop
 from service.load.report import LoadReport, Outcome
+from service.security.credentials import Credentials
 
 __all__ = ["Payload", "load_report", "run_load"]
 
 _DETECT = "/offpath.v1.DetectionService/Detect"
 _NOT_SENT = "NOT_SENT"
+_NO_CREDENTIALS = Credentials()
 
 
 class Payload(NamedTuple):
@@ -32,29 +35,44 @@ class Payload(NamedTuple):
     images: int
 
 
-def load_report(address: str, payloads: Sequence[Payload], plan: LoadPlan) -> LoadReport:
+def load_report(
+    address: str,
+    payloads: Sequence[Payload],
+    plan: LoadPlan,
+    *,
+    credentials: Credentials = _NO_CREDENTIALS,
+) -> LoadReport:
     """Put a load on a server from this process, and say what it met.
 
     Args:
         address: Where the server is, ``host:port``.
         payloads: What calls send, in turn, at least one.
         plan: The load.
+        credentials: What callers show and whom they trust.
 
     Raises:
         InvalidInputError: If there is nothing to send.
+        CredentialsError: If the token would travel in the clear, or a file cannot be read.
     """
-    return asyncio.run(run_load(address, payloads, plan))
+    return asyncio.run(run_load(address, payloads, plan, credentials=credentials))
 
 
-async def run_load(address: str, payloads: Sequence[Payload], plan: LoadPlan) -> LoadReport:
+async def run_load(
+    address: str,
+    payloads: Sequence[Payload],
+    plan: LoadPlan,
+    *,
+    credentials: Credentials = _NO_CREDENTIALS,
+) -> LoadReport:
     """As `load_report`, in a running event loop."""
     if not payloads:
         raise InvalidInputError("There should be something to send. Found none.", field="images")
     # Answers stay bytes: to read them is the work of clients, and would only slow the generator.
-    async with grpc.aio.insecure_channel(
-        address, options=[("grpc.max_receive_message_length", -1)]
+    async with credentials.async_channel(
+        address, [("grpc.max_receive_message_length", -1)]
     ) as channel:
-        detect = channel.unary_unary(_DETECT, None, None)  # bytes as they are
+        bare = channel.unary_unary(_DETECT, None, None)  # bytes as they are
+        detect = partial(bare, metadata=credentials.metadata)
         sender = _Sender(detect, payloads, plan)
         await sender.run()
     return LoadReport.of(sender.outcomes, plan.seconds)

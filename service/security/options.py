@@ -1,13 +1,18 @@
 """Options of the commands that are about security."""
 
+# ruff: noqa: PLC0415  # commands import late: help and errors should not wait for grpc
+
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from detector.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from service.security.credentials import Credentials
 
 __all__ = [
     "CaOption",
@@ -20,7 +25,7 @@ __all__ = [
     "TlsKeyOption",
     "TlsOption",
     "TokenFileOption",
-    "read_token",
+    "credentials_of",
 ]
 
 TlsCertificateOption = Annotated[
@@ -69,14 +74,29 @@ TokenFileOption = Annotated[
 ]
 
 
-def read_token(file: Path | None) -> str:
-    """The token in a file; empty without one.
+def credentials_of(
+    *,
+    ca: Path | None,
+    tls: bool,
+    certificate: Path | None,
+    key: Path | None,
+    token_file: Path | None,
+) -> Credentials:
+    """What a client shows that was given these options.
 
     Raises:
-        InvalidInputError: If the file cannot be read or holds nothing.
+        InvalidInputError: If they do not go together, or the token's file cannot be used.
     """
-    if file is None:
-        return ""
+    from service.security.credentials import Credentials, Tls
+
+    encrypted = tls or any(file is not None for file in (ca, certificate, key))
+    return Credentials(
+        tls=Tls(ca=ca, certificate=certificate, key=key) if encrypted else None,
+        token="" if token_file is None else _read_token(token_file),
+    )
+
+
+def _read_token(file: Path) -> str:
     try:
         token = file.read_text(errors="replace").strip()
     except OSError as error:

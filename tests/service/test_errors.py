@@ -12,6 +12,11 @@ from detector.errors import BudgetError, BundleMissingError, ImageError, Invalid
 from service.admission import DeadlineError, DrainingError, QueueFullError
 from service.batcher import BatchFailedError
 from service.errors import RequestError, RichStatus, UnknownModelError, Violation, status_of
+from service.security.errors import (
+    PermissionDeniedError,
+    QuotaExceededError,
+    UnauthenticatedError,
+)
 
 CASES: list[tuple[Exception, grpc.StatusCode, str]] = [
     (InvalidInputError("m", field="f"), grpc.StatusCode.INVALID_ARGUMENT, "INVALID_INPUT"),
@@ -19,6 +24,13 @@ CASES: list[tuple[Exception, grpc.StatusCode, str]] = [
     (BudgetError("m", field="f"), grpc.StatusCode.INVALID_ARGUMENT, "INVALID_BUDGET"),
     (RequestError((Violation("f", "m"),)), grpc.StatusCode.INVALID_ARGUMENT, "INVALID_INPUT"),
     (UnknownModelError("m"), grpc.StatusCode.NOT_FOUND, "UNKNOWN_MODEL"),
+    (UnauthenticatedError(), grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED"),
+    (PermissionDeniedError("m"), grpc.StatusCode.PERMISSION_DENIED, "MISSING_RIGHT"),
+    (
+        QuotaExceededError("m", retry_after_s=1),
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        "QUOTA_EXCEEDED",
+    ),
     (QueueFullError("m", retry_after_s=1), grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL"),
     (DeadlineError("m"), grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_TOO_SHORT"),
     (DrainingError("m"), grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN"),
@@ -77,7 +89,8 @@ def test_a_status_with_very_many_faults_still_fits_into_the_trailers() -> None:
     assert sum(len(value) for _, value in status.trailing_metadata) < 4096
 
 
-def test_a_full_queue_says_when_to_try_again() -> None:
-    status = status_of(QueueFullError("full", retry_after_s=1.5), "r1")
+@pytest.mark.parametrize("kind", [QueueFullError, QuotaExceededError])
+def test_what_is_full_says_when_to_try_again(kind: type[Exception]) -> None:
+    status = status_of(kind("full", retry_after_s=1.5), "r1")
     retry = detail(status, error_details_pb2.RetryInfo)
     assert retry.retry_delay.ToMilliseconds() == 1500

@@ -52,6 +52,22 @@ def test_a_row_of_the_demo_is_one_line_of_80_columns() -> None:
     ]
 
 
+def test_what_a_server_does_not_tell_is_a_dash_and_null() -> None:
+    plain = shown("a.png")
+    found = replace(
+        plain.detection, probability=None, score=None, p_value_is_bucket=True, reason="", layers=()
+    )
+    plain = replace(plain, detection=found)
+    console = Console(width=80)
+    with console.capture() as capture:
+        console.print(detections_table([plain]))
+    assert "-       -   ≤ 0.0100   off path" in capture.get()
+    assert reason_lines([plain]) == []
+    (row,) = json.loads(detections_json([plain]))
+    assert (row["probability"], row["score"], row["p_value"]) == (None, None, 0.01)
+    assert row["p_value_is_bucket"]
+
+
 def test_the_reason_and_the_layers_stand_below_by_name() -> None:
     (line,) = reason_lines([shown("a.png")])
     assert line.plain == "a.png: It is strange. Farthest: layer1 50%."

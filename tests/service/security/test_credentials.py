@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,21 @@ async def test_check_asks_a_server_with_tls_and_a_token(
     assert row.split()[-6:] == ["-", "-", "≤", "0.0500", "off", "path"]
     assert await asyncio.to_thread(cli.run, asked[:-2]) == 2
     assert "does not know this caller" in capsys.readouterr().err
+
+
+async def test_bench_loads_a_server_with_tls_and_a_token(
+    start: Callable[..., Any],
+    authority: Any,
+    principals_file: Path,
+    token_file: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    certificate, key = authority.issue("server")
+    server = await start(tls_certificate=certificate, tls_key=key, principals=principals_file)
+    asked = ["bench", server.address, "--duration-s", "0.3", "--warm-up-s", "0", "--json"]
+    asked += ["--callers", "2", "--ca", str(authority.root), "--token-file", str(token_file)]
+    assert await asyncio.to_thread(cli.run, asked) == 0
+    assert json.loads(capsys.readouterr().out)["codes"].keys() == {"OK"}
 
 
 @pytest.mark.parametrize("text", [None, "", "\n"])
