@@ -227,7 +227,7 @@ def encode_detection(
         layers: Whether the layers' weights are wanted.
         rights: What the caller may be told beyond prediction, verdict and the p-value's bucket.
     """
-    exact = Right.SCORE in rights
+    exact = Right.SCORE in rights  # the reason names the p-value as well
     message = pb.Detection(
         predicted_class=detection.predicted_class,
         label=detection.label,
@@ -237,7 +237,7 @@ def encode_detection(
         p_value_is_bucket=not exact,
         alpha=detection.alpha,
         verdict=_VERDICTS[detection.verdict],
-        reason=detection.reason if Right.EXPLANATION in rights else "",
+        reason=detection.reason if exact and Right.EXPLANATION in rights else "",
         level=_LEVELS[detection.level],
         passes=passes,
     )

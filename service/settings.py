@@ -42,7 +42,8 @@ class Settings(BaseSettings):
 
     metrics_port: Port = 9464
     """Port for Prometheus; 0 takes any free one. 9464 is the registered port of OpenTelemetry's
-    Prometheus exporter. Apart from the calls, so that it can stay closed to callers."""
+    Prometheus exporter. Apart from the calls, so that it can stay closed to callers: it speaks
+    plain HTTP and asks nobody who they are."""
 
     bundle: Path | None = None
     """Folder of the bundle to serve. Unset: the default inside the package."""

@@ -34,7 +34,7 @@ class Right(StrEnum):
     PATH = "path"
     """The path: bits, logits and activations of all gates."""
     EXPLANATION = "explanation"
-    """The verdict's reason and the layers that weighed most."""
+    """The layers that weighed most; with `SCORE` the verdict's reason, which names the p-value."""
     ALPHA = "alpha"
     """A budget of one's own. Verdicts under many budgets tell the p-value as finely as wanted."""
 

@@ -44,6 +44,10 @@ def request_of(images: Any) -> Callable[..., pb.DetectRequest]:
     return make
 
 
+def write(file: Path, text: str) -> None:
+    file.write_text(text)
+
+
 HEADERS = {
     "none": (),
     "a wrong token": (("authorization", "Bearer wrong"),),
@@ -157,6 +161,33 @@ async def test_a_caller_with_all_rights_gets_everything(
 
 
 @pytest.mark.parametrize(
+    ("rights", "told"),
+    [
+        (["explanation"], False),
+        (["score"], False),
+        (["path", "alpha", "explanation"], False),
+        (["score", "explanation"], True),
+    ],
+)
+async def test_the_reason_names_the_p_value_and_so_needs_the_score_as_well(
+    start: Callable[..., Any],
+    tmp_path: Path,
+    request_of: Any,
+    bearer: Any,
+    rights: list[str],
+    told: bool,
+) -> None:
+    file = tmp_path / "rights.toml"
+    write(file, f'[some]\ntoken_sha256 = ["{token_digest("t").hex()}"]\nrights = {rights}\n')
+    server = await start(principals=file)
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        stub = pb_grpc.DetectionServiceStub(channel)
+        (found,) = (await stub.Detect(request_of(), metadata=bearer("t"))).detections
+    assert found.reason == ("For the test." if told else "")
+    assert found.HasField("score") is ("score" in rights)
+
+
+@pytest.mark.parametrize(
     ("wish", "right"),
     [
         ({"alpha": 0.05}, "alpha"),
@@ -231,10 +262,6 @@ async def test_what_the_queue_refuses_costs_no_quota(
             error = await failure(stub.Detect(request_of(4), metadata=bearer("f")))
             assert details(error)["ErrorInfo"].reason == "QUEUE_FULL"
         await stub.Detect(request_of(4), metadata=bearer("f"))
-
-
-def write(file: Path, text: str) -> None:
-    file.write_text(text)
 
 
 async def test_changed_principals_count_on_open_connections(
