@@ -103,7 +103,7 @@ class Client:
             include_layers=include_layers,
         )
         try:
-            reply = self._stub.Detect(request, timeout=timeout_s or self._timeout_s)
+            reply = self._stub.Detect(request, timeout=_chosen(timeout_s, self._timeout_s))
         except grpc.RpcError as error:
             raise call_error(error, self._address) from error
         return _parse_reply(reply)
@@ -116,7 +116,7 @@ class Client:
         """
         try:
             reply = self._stub.GetBundle(
-                pb.GetBundleRequest(), timeout=timeout_s or self._timeout_s
+                pb.GetBundleRequest(), timeout=_chosen(timeout_s, self._timeout_s)
             )
         except grpc.RpcError as error:
             raise call_error(error, self._address) from error
@@ -173,7 +173,7 @@ class AsyncClient:
             include_layers=include_layers,
         )
         try:
-            reply = await self._stub.Detect(request, timeout=timeout_s or self._timeout_s)
+            reply = await self._stub.Detect(request, timeout=_chosen(timeout_s, self._timeout_s))
         except grpc.RpcError as error:
             raise call_error(error, self._address) from error
         return _parse_reply(reply)
@@ -182,7 +182,7 @@ class AsyncClient:
         """What the server has loaded; errors are those of `Client.bundle`."""
         try:
             reply = await self._stub.GetBundle(
-                pb.GetBundleRequest(), timeout=timeout_s or self._timeout_s
+                pb.GetBundleRequest(), timeout=_chosen(timeout_s, self._timeout_s)
             )
         except grpc.RpcError as error:
             raise call_error(error, self._address) from error
@@ -201,6 +201,11 @@ class AsyncClient:
 
 def _stub(channel: Any) -> Any:
     return pb_grpc.DetectionServiceStub(channel)  # type: ignore[no-untyped-call]  # generated code
+
+
+def _chosen(timeout_s: float | None, default_s: float) -> float:
+    """The wait of a call; none at all, 0, is a wait as well."""
+    return default_s if timeout_s is None else timeout_s
 
 
 def _options(max_message_bytes: int) -> list[tuple[str, Any]]:

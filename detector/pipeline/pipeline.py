@@ -19,6 +19,7 @@ from detector.paths import PathLayout
 from detector.pipeline.findings import Detection, Findings, LayerWeight, Verdict
 from detector.pipeline.levels import Level, check_levels
 from detector.preprocessing import Preprocessing
+from detector.row_blocks import BLOCK, padded_rows
 from detector.scoring import Observation, SuspicionScores
 
 __all__ = ["Pipeline"]
@@ -170,7 +171,7 @@ class Pipeline:
         # Not the largest probability: of two logits that differ by little, both can round to it.
         predicted = seen.predicted
         probability = seen.class_logits.softmax(dim=1).gather(1, predicted.unsqueeze(1)).squeeze(1)
-        found: SuspicionScores = chosen.suspicion(seen)
+        found = _scored(chosen, seen)
         scores, predicted = found.scores.cpu(), predicted.cpu()
         return Findings(
             level=chosen.name,
@@ -289,6 +290,18 @@ class Pipeline:
             LayerWeight(name=self.layout.names[index], weight=weight)
             for weight, index in zip(largest.values.tolist(), largest.indices.tolist(), strict=True)
         )
+
+
+def _scored(level: Level, seen: Observation) -> SuspicionScores:
+    """Scores in blocks of rows, so that an image's own do not hang on those of its batch."""
+    count = len(seen)
+    rows = padded_rows(count, seen.class_logits.device)
+    parts: list[SuspicionScores] = [level.suspicion(seen[block]) for block in rows.split(BLOCK)]
+    return SuspicionScores(
+        scores=torch.cat([part.scores for part in parts])[:count],
+        layer_weights=torch.cat([part.layer_weights for part in parts])[:count],
+        testimony=torch.cat([part.testimony for part in parts])[:count],
+    )
 
 
 def _loudest(level: Level, testimony: Tensor) -> str:
