@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -24,6 +25,7 @@ from service.results import (
     LayerWeight,
     Level,
     LevelDescription,
+    Priority,
     Verdict,
 )
 
@@ -47,6 +49,12 @@ _LEVELS = {
 _SENT_LEVELS: dict[Level | None, pb.Level] = {
     None: pb.LEVEL_UNSPECIFIED,
     **{level: sent for sent, level in _LEVELS.items()},
+}
+
+
+_SENT_PRIORITIES: dict[Priority, pb.Priority] = {
+    Priority.INTERACTIVE: pb.PRIORITY_INTERACTIVE,
+    Priority.BULK: pb.PRIORITY_BULK,
 }
 
 
@@ -77,6 +85,7 @@ class Client:
         *,
         alpha: float | None = None,
         level: Level | None = None,
+        priority: Priority = Priority.INTERACTIVE,
         include_path: bool = False,
         include_layers: bool = False,
         timeout_s: float | None = None,
@@ -87,6 +96,7 @@ class Client:
             images: The images, at least one.
             alpha: False-alarm budget of this call; None for the bundle's.
             level: How much compute each verdict may cost; None for the bundle's default.
+            priority: Who goes first where calls have to wait.
             include_path: Whether to return each image's path.
             include_layers: Whether to return the layers that lie farthest from clean paths.
             timeout_s: Longest wait, seconds; None for the client's.
@@ -99,6 +109,7 @@ class Client:
             images,
             alpha=alpha,
             level=level,
+            priority=priority,
             include_path=include_path,
             include_layers=include_layers,
         )
@@ -160,15 +171,19 @@ class AsyncClient:
         *,
         alpha: float | None = None,
         level: Level | None = None,
+        priority: Priority = Priority.INTERACTIVE,
         include_path: bool = False,
         include_layers: bool = False,
         timeout_s: float | None = None,
     ) -> DetectReply:
         """Classify images; arguments, result and errors are those of `Client.detect`."""
-        request = _request(
+        # Files are read where a slow disk holds up no other call.
+        request = await asyncio.to_thread(
+            _request,
             images,
             alpha=alpha,
             level=level,
+            priority=priority,
             include_path=include_path,
             include_layers=include_layers,
         )
@@ -220,6 +235,7 @@ def _request(
     *,
     alpha: float | None,
     level: Level | None,
+    priority: Priority,
     include_path: bool,
     include_layers: bool,
 ) -> pb.DetectRequest:
@@ -229,6 +245,7 @@ def _request(
         include_path=include_path,
         include_layers=include_layers,
         level=_SENT_LEVELS[level],
+        priority=_SENT_PRIORITIES[priority],
     )
 
 

@@ -15,6 +15,7 @@ from detector.errors import BudgetError, InvalidInputError
 from detector.images import ImageLimits, decode_image, image_from_pixels
 from detector.paths import PathVectors
 from detector.pipeline import Detection, LevelName, Verdict
+from service.admission import Priority
 
 __all__ = [
     "DetectCall",
@@ -36,6 +37,11 @@ _LEVELS = {
     LevelName.FAST: pb.LEVEL_FAST,
     LevelName.STANDARD: pb.LEVEL_STANDARD,
     LevelName.THOROUGH: pb.LEVEL_THOROUGH,
+}
+_PRIORITIES = {
+    pb.PRIORITY_UNSPECIFIED: Priority.INTERACTIVE,
+    pb.PRIORITY_INTERACTIVE: Priority.INTERACTIVE,
+    pb.PRIORITY_BULK: Priority.BULK,
 }
 _ASKED_LEVELS: dict[pb.Level, LevelName | None] = {
     pb.LEVEL_UNSPECIFIED: None,
@@ -90,6 +96,7 @@ class DetectCall:
         include_layers: Whether the layers' weights are wanted.
         level: How much a verdict may cost; None for the bundle's default.
         size_bytes: Size of the request, bytes.
+        priority: Who goes first.
     """
 
     images: tuple[SentImage, ...]
@@ -98,6 +105,7 @@ class DetectCall:
     include_layers: bool
     level: LevelName | None
     size_bytes: int
+    priority: Priority
 
 
 def decode_request(request: pb.DetectRequest, *, max_images: int) -> DetectCall:
@@ -109,7 +117,7 @@ def decode_request(request: pb.DetectRequest, *, max_images: int) -> DetectCall:
 
     Raises:
         InvalidInputError: If there is no image or there are too many, one is of no kind, or there
-            is no such level.
+            is no such level or priority.
         BudgetError: If alpha is not a number.
     """
     count = len(request.images)
@@ -129,7 +137,18 @@ def decode_request(request: pb.DetectRequest, *, max_images: int) -> DetectCall:
         include_layers=request.include_layers,
         level=_decode_level(request.level),
         size_bytes=request.ByteSize(),
+        priority=_decode_priority(request.priority),
     )
+
+
+def _decode_priority(priority: pb.Priority) -> Priority:
+    if priority not in _PRIORITIES:  # numbers of a later contract arrive as they are
+        raise InvalidInputError(
+            f"priority should be one of {', '.join(pb.Priority.keys())}. "
+            f"Found the number {priority}. Ask for one of them.",
+            field="priority",
+        )
+    return _PRIORITIES[priority]
 
 
 def _decode_level(level: pb.Level) -> LevelName | None:

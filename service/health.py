@@ -1,6 +1,7 @@
 """The standard health service: "" says the process is alive, our service's name that it is ready.
 
-Draining turns the second alone, so that load balancers look away and nobody restarts the process.
+Draining and batches that fail turn the second alone, so that load balancers look away and nobody
+restarts the process.
 """
 
 from __future__ import annotations
@@ -34,6 +35,6 @@ class Health:
         """The bundle is loaded and warm."""
         await self._servicer.set(self._service_name, health_pb2.HealthCheckResponse.SERVING)
 
-    async def draining(self) -> None:
-        """Send nothing new here."""
+    async def not_ready(self) -> None:
+        """Send nothing new here: it drains, or its batches fail."""
         await self._servicer.set(self._service_name, health_pb2.HealthCheckResponse.NOT_SERVING)

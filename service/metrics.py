@@ -99,8 +99,14 @@ class Metrics:
         )
         self.dropped_images = Counter(
             "offpath_dropped_images",
-            "Images that left the queue unanswered: cancelled or expired.",
+            "Images that left the queue unanswered: cancelled, expired, or late for their batch.",
             ["reason"],
+            registry=registry,
+        )
+        self.failed_batches = Counter(
+            "offpath_failed_batches",
+            "Batches that could not be analysed, by level.",
+            ["level"],
             registry=registry,
         )
 
@@ -112,6 +118,10 @@ class Metrics:
         """A batch of so many callers' images of a level was analysed in so many seconds."""
         self.batch_images.observe(images)
         self.analysis_seconds.labels(key).observe(seconds)
+
+    def batch_failed(self, key: str) -> None:
+        """A batch of a level could not be analysed."""
+        self.failed_batches.labels(key).inc()
 
     def waited(self, seconds: float) -> None:
         """An image waited so long for its batch to form."""

@@ -25,6 +25,7 @@ __all__ = [
     "Level",
     "LevelDescription",
     "MessageTooLargeError",
+    "Priority",
     "RequestTimeoutError",
     "ServerBusyError",
     "ServerFailureError",
@@ -50,6 +51,15 @@ class Level(StrEnum):
     """One copy of the image beside it."""
     THOROUGH = "thorough"
     """All copies that suit the data."""
+
+
+class Priority(StrEnum):
+    """Who goes first where calls have to wait."""
+
+    INTERACTIVE = "interactive"
+    """Somebody waits for the answer."""
+    BULK = "bulk"
+    """It takes the room in batches that interactive calls leave."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

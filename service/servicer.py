@@ -74,10 +74,16 @@ class DetectionServicer(pb_grpc.DetectionServiceServicer):
         level = self._pipeline.level(call.level)
         deadline = self._batcher.deadline(context.time_remaining())
         with self._batcher.admit(
-            level.name, images=len(call.images), size_bytes=call.size_bytes, deadline=deadline
+            level.name,
+            images=len(call.images),
+            size_bytes=call.size_bytes,
+            deadline=deadline,
+            priority=call.priority,
         ):
             images = await self._decode(call.images)
-            rows = await self._batcher.submit(images, level.name, deadline=deadline)
+            rows = await self._batcher.submit(
+                images, level.name, deadline=deadline, priority=call.priority
+            )
             return self._reply(call, rows, level)
 
     async def GetBundle(  # noqa: N802  # the contract's name

@@ -1,5 +1,6 @@
 """From images to verdicts: what the service calls."""
 
+from detector.pipeline.agreement import row_digests
 from detector.pipeline.findings import Detection, Findings, LayerWeight, Verdict
 from detector.pipeline.levels import Level, LevelName
 from detector.pipeline.pipeline import Pipeline
@@ -12,4 +13,5 @@ __all__ = [
     "LevelName",
     "Pipeline",
     "Verdict",
+    "row_digests",
 ]

@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from service.admission import DeadlineError, DrainingError, QueueFullError
-from service.batcher import Batcher, BatchFailedError, BatchLimits, Row
+from service.admission import DeadlineError, DrainingError, Priority, QueueFullError
+from service.batch_limits import BatchLimits
+from service.batcher import Batcher, BatchFailedError, Row
 from service.clock import MonotonicClock
 
 SIZES = {"one": (1, 2, 4), "other": (1, 2)}
@@ -82,6 +83,7 @@ class Recorder:
         self.batches: list[int] = []
         self.keys: list[str] = []
         self.held = 0
+        self.failed = 0
         self.reasons: list[str] = []
 
     def pending(self, images: int) -> None:
@@ -90,6 +92,9 @@ class Recorder:
     def batch(self, key: str, images: int, seconds: float) -> None:
         self.batches.append(images)
         self.keys.append(key)
+
+    def batch_failed(self, key: str) -> None:
+        self.failed += 1
 
     def waited(self, seconds: float) -> None:
         assert seconds >= 0
@@ -298,40 +303,41 @@ def test_a_batch_does_not_wait_for_more_while_images_of_another_key_wait() -> No
 
 def test_the_expected_wait_counts_the_batches_of_each_key_at_that_keys_price() -> None:
     async def test() -> None:
-        held = HeldExecutor()
-        bench = Bench(executor=held)
-        for key, seconds in (("one", 1.0), ("other", 10.0)):
-            call = bench.call(1, key=key)
-            await bench.clock.advance(seconds)
-            held.release()
-            await call
-        assert bench.batcher.expected_wait_s() == 0
+        bench = Bench()
+        for key, price in (("one", 1.0), ("other", 10.0)):
+            for size in SIZES[key]:
+                bench.batcher._work.times.learn(key, size, price * size)
+
+        def expected(key: str, images: int, priority: Priority = Priority.INTERACTIVE) -> float:
+            return bench.batcher.expected_wait_s(key, images, priority)
+
+        assert expected("one", 3) == pytest.approx(4)  # its own batch, padded
         with (
             bench.batcher.admit("one", images=5, size_bytes=1),
-            bench.batcher.admit("other", images=5, size_bytes=1),
+            bench.batcher.admit("other", images=2, size_bytes=1, priority=Priority.BULK),
         ):
-            assert bench.batcher.expected_wait_s() == pytest.approx(2 * 1 + 3 * 10)
+            assert expected("one", 2) == pytest.approx(4 + 4)  # seven images
+            assert expected("other", 1) == pytest.approx(4 + 1 + 10)
+            assert expected("other", 1, Priority.BULK) == pytest.approx(4 + 1 + 20 + 10)
         await bench.close()
 
     run(test)
 
 
-def test_warming_up_meets_each_size_of_the_first_key_and_the_ends_of_the_others() -> None:
+def test_the_expected_wait_counts_what_is_left_of_the_batch_that_runs() -> None:
     async def test() -> None:
-        sizes = {"one": (1, 2, 4), "other": (2, 3, 4), "third": (2,)}
-        bench = Bench(BatchLimits(sizes=sizes, max_delay_s=0, max_images=9, max_bytes=9))
-        analyse = bench.batcher._analyse
-
-        def slow(images: Tensor, key: str) -> Tensor:
-            bench.clock.time += len(images) * {"one": 0.5, "other": 2.0, "third": 8.0}[key]
-            return analyse(images, key)
-
-        bench.batcher._analyse = slow
-        prices = await bench.batcher.warm_up(image(7))
-        seen = [(key, len(batch)) for key, batch in zip(bench.keys, bench.seen, strict=True)]
-        cold = [("one", 1), ("one", 2), ("one", 4), ("other", 2), ("other", 4), ("third", 2)]
-        assert seen == [*cold, ("one", 4), ("other", 4), ("third", 2)]
-        assert prices == {"one": 0.5, "other": 2.0, "third": 8.0}
+        bench = Bench(executor=(held := HeldExecutor()))
+        for size in SIZES["one"]:
+            bench.batcher._work.times.learn("one", size, float(size))
+        running = bench.call(1, 2, 3, 4)
+        await bench.clock.advance(1.5)
+        expected = bench.batcher.expected_wait_s("one", 1, Priority.INTERACTIVE)
+        assert expected == pytest.approx(2.5 + 1)
+        await bench.clock.advance(9)
+        overdue = bench.batcher.expected_wait_s("one", 1, Priority.INTERACTIVE)
+        assert overdue == pytest.approx(1)
+        held.release()
+        await running
         await bench.close()
 
     run(test)

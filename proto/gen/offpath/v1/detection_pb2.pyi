@@ -7,6 +7,12 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class Priority(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PRIORITY_UNSPECIFIED: _ClassVar[Priority]
+    PRIORITY_INTERACTIVE: _ClassVar[Priority]
+    PRIORITY_BULK: _ClassVar[Priority]
+
 class Level(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     LEVEL_UNSPECIFIED: _ClassVar[Level]
@@ -20,6 +26,9 @@ class Verdict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     VERDICT_ON_PATH: _ClassVar[Verdict]
     VERDICT_OFF_PATH: _ClassVar[Verdict]
     VERDICT_ABSTAIN: _ClassVar[Verdict]
+PRIORITY_UNSPECIFIED: Priority
+PRIORITY_INTERACTIVE: Priority
+PRIORITY_BULK: Priority
 LEVEL_UNSPECIFIED: Level
 LEVEL_FAST: Level
 LEVEL_STANDARD: Level
@@ -30,18 +39,20 @@ VERDICT_OFF_PATH: Verdict
 VERDICT_ABSTAIN: Verdict
 
 class DetectRequest(_message.Message):
-    __slots__ = ("images", "alpha", "include_path", "include_layers", "level")
+    __slots__ = ("images", "alpha", "include_path", "include_layers", "level", "priority")
     IMAGES_FIELD_NUMBER: _ClassVar[int]
     ALPHA_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_PATH_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_LAYERS_FIELD_NUMBER: _ClassVar[int]
     LEVEL_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
     images: _containers.RepeatedCompositeFieldContainer[Image]
     alpha: float
     include_path: bool
     include_layers: bool
     level: Level
-    def __init__(self, images: _Optional[_Iterable[_Union[Image, _Mapping]]] = ..., alpha: _Optional[float] = ..., include_path: _Optional[bool] = ..., include_layers: _Optional[bool] = ..., level: _Optional[_Union[Level, str]] = ...) -> None: ...
+    priority: Priority
+    def __init__(self, images: _Optional[_Iterable[_Union[Image, _Mapping]]] = ..., alpha: _Optional[float] = ..., include_path: _Optional[bool] = ..., include_layers: _Optional[bool] = ..., level: _Optional[_Union[Level, str]] = ..., priority: _Optional[_Union[Priority, str]] = ...) -> None: ...
 
 class Image(_message.Message):
     __slots__ = ("encoded", "raw")

@@ -60,7 +60,8 @@ class DetectionServiceServicer:
         unknown or that the bundle has no calibration for. Not worth a retry.
         RESOURCE_EXHAUSTED: the queue is full; google.rpc.RetryInfo says when to try again.
         Without details: the message is larger than the server's limit.
-        DEADLINE_EXCEEDED: the deadline passed, or is sure to pass before the queue gets there.
+        DEADLINE_EXCEEDED: the deadline passed, or is likely to pass before the images' own batch is
+        done, by the times that batches took of late; told at once, not when it has passed.
         UNAVAILABLE: the server is shutting down; another one may answer.
         INTERNAL: a fault of the server; its log knows more under the request id.
         """
