@@ -35,6 +35,8 @@ __all__ = ["BatchFailedError", "Batcher", "Row"]
 
 R = TypeVar("R")
 T = TypeVar("T")
+_SPARE = 2.0
+"""Batches of time that a deadline keeps: a timer that rings late must not make an image late."""
 _log = logging.getLogger(__name__)
 _TIMER_STEP_S = 0.002
 """Event loops wait in whole milliseconds: a shorter wait that took so long was no busy one."""
@@ -314,7 +316,7 @@ class Batcher(Generic[R]):
         now = self._clock.now()
         give_up = now + max(asked_s, batch_s)
         while asked_s and self._may_grow(key, enough):
-            due = self._waiting.first_deadline(key) - batch_s
+            due = self._waiting.first_deadline(key) - _SPARE * batch_s
             left_s = min(give_up, due) - now
             if left_s <= 0:
                 return

@@ -202,6 +202,7 @@ def encode_detection(
         reason=detection.reason,
         level=_LEVELS[detection.level],
         passes=passes,
+        unstable_gates=detection.unstable_gates,
     )
     if path is not None:
         message.path.CopyFrom(_encode_path(path))

@@ -67,6 +67,11 @@ class Metrics:
             buckets=_P_VALUES,
             registry=registry,
         )
+        self.unstable_gates = Counter(
+            "offpath_unstable_gates",
+            "Gates of answered images that were open or closed by rounding.",
+            registry=registry,
+        )
         self.decode_seconds = Histogram(
             "offpath_decode_seconds",
             "Time to bring a call's images to the network's input.",
@@ -131,10 +136,13 @@ class Metrics:
         """An image left the queue unanswered."""
         self.dropped_images.labels(reason).inc()
 
-    def answered(self, *, level: str, verdict: str, score: float, p_value: float) -> None:
+    def answered(
+        self, *, level: str, verdict: str, score: float, p_value: float, unstable_gates: int
+    ) -> None:
         """An image got its verdict, named ``on_path``, ``off_path`` or ``abstain``."""
         self.images.labels(level).inc()
         self.verdicts.labels(verdict).inc()
+        self.unstable_gates.inc(unstable_gates)
         if math.isfinite(score):  # one NaN would turn the sum into NaN for good
             self.scores.labels(level).observe(score)
             self.p_values.observe(p_value)

@@ -107,6 +107,8 @@ class Detection:
         path: The path, layer by layer; empty unless it was asked for.
         layers: The layers that lie farthest from clean paths of the predicted class, farthest
             first; empty unless they were asked for.
+        unstable_gates: Gates of the image and its copies that are open or closed by rounding; where
+            that would change the verdict, it is an abstention.
     """
 
     predicted_class: int
@@ -121,6 +123,7 @@ class Detection:
     reason: str
     path: tuple[LayerPath, ...] = ()
     layers: tuple[LayerWeight, ...] = ()
+    unstable_gates: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -105,6 +105,7 @@ class DetectionServicer(pb_grpc.DetectionServiceServicer):
                 verdict=detection.verdict.name.lower(),
                 score=detection.score,
                 p_value=detection.p_value,
+                unstable_gates=detection.unstable_gates,
             )
             path = row.batch.path[row.index : row.index + 1] if call.include_path else None
             detections.append(
