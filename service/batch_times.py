@@ -56,9 +56,10 @@ class BatchTimes:
     def doubt(self, key: str) -> None:
         """Expect a little less of a key: an estimate that turns callers away must not err for good.
 
-        Whom it turns away no batch is run for, so that nothing else would put it right.
+        Whom it turns away no batch is run for, so that nothing else would put it right. The next
+        batch tells whether the estimate or the doubt was right.
         """
-        self._lines[key].scale(_DOUBT)
+        self._lines[key].doubt()
 
 
 class _Line:
@@ -72,13 +73,19 @@ class _Line:
         self._nt = 0.0
         self._slope = 0.0
         self._offset = 0.0
+        self._trust = 1.0
 
     def at(self, size: int) -> float:
-        return self._slope * size + self._offset
+        return self._trust * (self._slope * size + self._offset)
+
+    def doubt(self) -> None:
+        self._trust *= _DOUBT
 
     def learn(self, size: int, seconds: float) -> None:
-        expected = self.at(size)
-        seconds = min(seconds, _OUTLIER * expected) if expected > 0 else seconds
+        trust, self._trust = self._trust, 1.0
+        if (expected := self.at(size)) > 0:
+            seconds = min(seconds, _OUTLIER * expected)
+            self._scale(min(1.0, max(trust, seconds / expected)) if trust < 1 else 1.0)
         keep = _FORGETTING
         self._weight = keep * self._weight + 1
         self._n = keep * self._n + size
@@ -87,7 +94,7 @@ class _Line:
         self._nt = keep * self._nt + size * seconds
         self._fit()
 
-    def scale(self, factor: float) -> None:
+    def _scale(self, factor: float) -> None:
         self._t *= factor
         self._nt *= factor
         self._slope *= factor

@@ -75,7 +75,10 @@ class HeldExecutor(Executor):
 
     def release(self) -> None:
         future, work = self.held.pop(0)
-        future.set_result(work())
+        try:
+            future.set_result(work())
+        except RuntimeError as error:
+            future.set_exception(error)
 
 
 class Recorder:
@@ -142,12 +145,18 @@ class Bench:
         return fail_on_13(images)
 
     def call(
-        self, *values: int, key: str = "one", deadline: float = math.inf
+        self,
+        *values: int,
+        key: str = "one",
+        deadline: float = math.inf,
+        priority: Priority = Priority.INTERACTIVE,
     ) -> asyncio.Task[list[Row[Tensor]]]:
         async def call() -> list[Row[Tensor]]:
-            with self.batcher.admit(key, images=len(values), size_bytes=1, deadline=deadline):
+            with self.batcher.admit(
+                key, images=len(values), size_bytes=1, deadline=deadline, priority=priority
+            ):
                 images = [image(v) for v in values]
-                return await self.batcher.submit(images, key, deadline=deadline)
+                return await self.batcher.submit(images, key, deadline=deadline, priority=priority)
 
         return asyncio.get_running_loop().create_task(call())
 
@@ -566,6 +575,131 @@ def test_a_deadline_that_the_work_ahead_cannot_meet_fails_on_arrival() -> None:
         await bench.close()
 
     run(test)
+
+
+def test_a_deadline_that_the_calls_own_batch_cannot_meet_fails_on_arrival() -> None:
+    async def test() -> None:
+        bench = Bench()
+        for size in SIZES["one"]:
+            bench.batcher._work.times.learn("one", size, float(size))
+        with pytest.raises(DeadlineError, match="own batch"):
+            await bench.call(1, 2, 3, deadline=3.9)
+        assert not bench.seen
+        assert values(await bench.call(1, 2, 3, deadline=4.1)) == [1, 2, 3]
+        await bench.close()
+
+    run(test)
+
+
+def test_an_estimate_that_is_too_long_does_not_turn_callers_away_for_ever() -> None:
+    async def test() -> None:
+        bench = Bench()
+        for size in SIZES["one"]:
+            bench.batcher._work.times.learn("one", size, 100.0)
+        refused = 0
+        while True:
+            (outcome,) = await asyncio.gather(bench.call(1, deadline=1.0), return_exceptions=True)
+            if not isinstance(outcome, DeadlineError):
+                break
+            refused += 1
+        assert 10 < refused < 100
+        assert values(outcome) == [1]
+        assert bench.batcher.expected_wait_s("one", 1, Priority.INTERACTIVE) < 1
+        await bench.close()
+
+    run(test)
+
+
+def test_an_image_whose_batch_would_end_after_its_deadline_is_not_analysed() -> None:
+    async def test() -> None:
+        held = HeldExecutor()
+        bench = Bench(executor=held)
+        for size in SIZES["one"]:
+            bench.batcher._work.times.learn("one", size, float(size))
+        running = bench.call(1, 2, 3, 4)
+        await settle()
+        late, fine = bench.call(5, deadline=6.0), bench.call(6)
+        await bench.clock.advance(5.5)  # a batch that took longer than expected
+        held.release()
+        await settle()
+        held.release()
+        assert values(await fine) == [6]
+        with pytest.raises(DeadlineError, match="batch"):
+            await late
+        assert bench.observer.reasons == ["late"]
+        assert [batch.flatten().tolist() for batch in bench.seen[1:]] == [[6]]
+        await running
+        await bench.close()
+
+    run(test)
+
+
+def test_bulk_holds_its_share_of_the_queue_and_others_find_the_rest() -> None:
+    async def test() -> None:
+        limits = BatchLimits(
+            sizes=SIZES, max_delay_s=0.0, max_images=8, max_bytes=100, bulk_share=0.5
+        )
+        bench = Bench(limits, HeldExecutor())
+        flood = [bench.call(each, priority=Priority.BULK) for each in range(20)]
+        await settle()
+        refused = [call.exception() for call in flood if call.done()]
+        assert len(refused) == 16
+        for error in refused:
+            assert isinstance(error, QueueFullError)
+            assert "of bulk" in str(error)
+        interactive = [bench.call(each) for each in range(5)]
+        await settle()
+        assert [call.done() for call in interactive] == [False] * 4 + [True]
+        await bench.close()
+        await asyncio.gather(*flood, *interactive, return_exceptions=True)
+        assert bench.observer.held == 0
+
+    run(test)
+
+
+def test_batches_that_fail_in_a_row_are_told_and_one_that_succeeds_starts_anew() -> None:
+    async def test() -> None:
+        bench = Bench()
+        for value in (13, 13, 5, 13, 13):
+            await asyncio.gather(bench.call(value), return_exceptions=True)
+        assert not bench.batcher.failing.is_set()
+        await asyncio.gather(bench.call(13), return_exceptions=True)
+        assert bench.batcher.failing.is_set()
+        assert bench.observer.failed == 5
+        bench.batcher.recovered()
+        assert not bench.batcher.failing.is_set()
+        await bench.close()
+
+    run(test)
+
+
+@pytest.mark.parametrize("fault", ["batch", "waited", "batch_failed"])
+def test_a_fault_of_the_batcher_itself_leaves_nobody_waiting(
+    fault: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test() -> None:
+        held = HeldExecutor()
+        bench = Bench(executor=held)
+
+        def broken(*_: object) -> None:
+            raise LookupError("a fault")
+
+        first = bench.call(13 if fault == "batch_failed" else 1)
+        second = bench.call(2, 3, 4, 5)
+        setattr(bench.observer, fault, broken)
+        await settle()
+        if held.held:
+            held.release()
+        results = await asyncio.gather(first, second, return_exceptions=True)
+        assert [type(result) for result in results] == [BatchFailedError] * 2
+        assert bench.batcher.died.is_set()
+        assert bench.observer.held == 0
+        with pytest.raises(DrainingError):
+            await bench.call(6)
+        await bench.close()
+
+    run(test)
+    assert "No batch will be formed" in caplog.text
 
 
 @pytest.mark.parametrize(("images", "size_bytes", "named"), [(61, 1, "images"), (1, 990, "bytes")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from service.results import (
     InvalidRequestError,
     Level,
     MessageTooLargeError,
+    Priority,
     RequestTimeoutError,
     ServerBusyError,
     ServerFailureError,
@@ -99,6 +101,60 @@ async def test_a_late_answer_is_a_timeout(
     async with AsyncClient(server.address, timeout_s=0.1) as client:
         with pytest.raises(RequestTimeoutError, match="timeout_s"):
             await client.detect([images.png()])
+
+
+@pytest.mark.parametrize("kind", ["blocking", "asynchronous"])
+async def test_no_time_at_all_is_a_wait_of_its_own_and_not_the_default(
+    server: DetectionServer, images: Any, kind: str
+) -> None:
+    with Client(server.address) as client:
+        async with AsyncClient(server.address) as other:
+            for call in (
+                lambda chosen: chosen.detect([images.png()], timeout_s=0),
+                lambda chosen: chosen.bundle(timeout_s=0),
+            ):
+                with pytest.raises(RequestTimeoutError):
+                    if kind == "blocking":
+                        await asyncio.to_thread(call, client)
+                    else:
+                        await call(other)
+
+
+async def test_a_call_of_bulk_priority_is_answered_and_finds_its_share_of_the_queue_only(
+    start: Callable[..., Any], pipeline: Any, images: Any
+) -> None:
+    server = await start(max_queue_images=4, max_images_per_request=2)
+    pipeline.open.clear()
+    async with AsyncClient(server.address) as client:
+        bulk = asyncio.ensure_future(
+            client.detect([images.png(1), images.png(1)], priority=Priority.BULK)
+        )
+        with pytest.raises(ServerBusyError, match="of bulk"):
+            while True:  # until the first one has reached the queue
+                await client.detect([images.png()], priority=Priority.BULK, timeout_s=0.2)
+        interactive = asyncio.ensure_future(client.detect([images.png(2)]))
+        pipeline.open.set()
+        assert (await bulk).detections[1].label == "dog"
+        assert (await interactive).detections[0].label == "ship"
+
+
+async def test_an_asynchronous_client_reads_files_beside_the_event_loop(
+    server: DetectionServer, images: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "image.png"
+    file.write_bytes(images.png(1, 2))
+    threads: list[str] = []
+    read = Path.read_bytes
+
+    def noted(path: Path) -> bytes:
+        threads.append(threading.current_thread().name)
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", noted)
+    async with AsyncClient(server.address) as client:
+        assert (await client.detect([file])).detections[0].label == "dog"
+    assert len(threads) == 1
+    assert threads != [threading.main_thread().name]
 
 
 async def test_a_full_queue_says_when_to_retry(

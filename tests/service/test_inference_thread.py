@@ -16,7 +16,7 @@ def test_work_is_done_in_order_and_an_error_belongs_to_its_own_work() -> None:
     done: list[int] = []
     futures = [thread.submit(done.append, each) for each in range(5)]
     broken = thread.submit(int, "broken")
-    last = thread.submit(lambda: done.copy())
+    last = thread.submit(done.copy)
     with pytest.raises(ValueError, match="broken"):
         broken.result()
     assert last.result() == [0, 1, 2, 3, 4]
@@ -25,8 +25,14 @@ def test_work_is_done_in_order_and_an_error_belongs_to_its_own_work() -> None:
 
 
 def test_after_a_shutdown_nothing_is_taken_and_what_waited_is_cancelled() -> None:
-    thread, gate = InferenceThread(), threading.Event()
-    running, waiting = thread.submit(gate.wait), thread.submit(int)
+    thread, begun, gate = InferenceThread(), threading.Event(), threading.Event()
+
+    def work() -> bool:
+        begun.set()
+        return gate.wait()
+
+    running, waiting = thread.submit(work), thread.submit(int)
+    begun.wait()
     thread.shutdown(wait=False, cancel_futures=True)
     with pytest.raises(RuntimeError, match="shutdown"):
         thread.submit(int)

@@ -33,9 +33,11 @@ class FakeBatcher:
 class FakeHealth:
     def __init__(self) -> None:
         self.told: list[str] = []
+        self.is_ready = asyncio.Event()
 
     async def ready(self) -> None:
         self.told.append("ready")
+        self.is_ready.set()
 
     async def not_ready(self) -> None:
         self.told.append("not ready")
@@ -60,8 +62,8 @@ async def test_a_server_whose_batches_fail_is_not_ready_until_a_probe_succeeds()
     await asyncio.sleep(0)
     assert health.told == []
     batcher.failing.set()
-    while health.told != ["not ready", "ready"]:
-        await asyncio.sleep(0)
+    await health.is_ready.wait()
+    assert health.told == ["not ready", "ready"]
     assert batcher.probes == [("one", 2)] * 3
     assert slept == [7.0] * 3
     watch.cancel()
