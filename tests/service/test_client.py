@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,11 @@ from service.results import (
     Verdict,
 )
 from service.server import DetectionServer
+
+
+def metrics_of(server: DetectionServer) -> str:
+    with urllib.request.urlopen(server.metrics_url) as reply:
+        return str(reply.read().decode())
 
 
 async def test_a_blocking_client_sends_bytes_files_and_pixels(
@@ -103,21 +110,18 @@ async def test_a_late_answer_is_a_timeout(
             await client.detect([images.png()])
 
 
-@pytest.mark.parametrize("kind", ["blocking", "asynchronous"])
+@pytest.mark.parametrize("method", ["detect", "bundle"])
 async def test_no_time_at_all_is_a_wait_of_its_own_and_not_the_default(
-    server: DetectionServer, images: Any, kind: str
+    server: DetectionServer, images: Any, method: str
 ) -> None:
+    arguments = ([images.png()],) if method == "detect" else ()
     with Client(server.address) as client:
-        async with AsyncClient(server.address) as other:
-            for call in (
-                lambda chosen: chosen.detect([images.png()], timeout_s=0),
-                lambda chosen: chosen.bundle(timeout_s=0),
-            ):
-                with pytest.raises(RequestTimeoutError):
-                    if kind == "blocking":
-                        await asyncio.to_thread(call, client)
-                    else:
-                        await call(other)
+        blocking = functools.partial(getattr(client, method), *arguments, timeout_s=0)
+        with pytest.raises(RequestTimeoutError):
+            await asyncio.to_thread(blocking)
+    async with AsyncClient(server.address) as other:
+        with pytest.raises(RequestTimeoutError):
+            await getattr(other, method)(*arguments, timeout_s=0)
 
 
 async def test_a_call_of_bulk_priority_is_answered_and_finds_its_share_of_the_queue_only(
@@ -129,9 +133,11 @@ async def test_a_call_of_bulk_priority_is_answered_and_finds_its_share_of_the_qu
         bulk = asyncio.ensure_future(
             client.detect([images.png(1), images.png(1)], priority=Priority.BULK)
         )
+        for _ in range(1000):
+            if "offpath_queue_images 2.0" in await asyncio.to_thread(metrics_of, server):
+                break
         with pytest.raises(ServerBusyError, match="of bulk"):
-            while True:  # until the first one has reached the queue
-                await client.detect([images.png()], priority=Priority.BULK, timeout_s=0.2)
+            await client.detect([images.png()], priority=Priority.BULK)
         interactive = asyncio.ensure_future(client.detect([images.png(2)]))
         pipeline.open.set()
         assert (await bulk).detections[1].label == "dog"

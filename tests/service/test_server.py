@@ -436,7 +436,7 @@ async def test_a_port_in_use_is_a_clear_error(start: Callable[..., Any], field: 
 async def test_a_server_whose_batches_fail_in_a_row_is_not_ready_until_a_probe_succeeds(
     start: Callable[..., Any], pipeline: Any, images: Any
 ) -> None:
-    server = await start(max_failed_batches=2, probe_interval_s=0.05)
+    server = await start(max_failed_batches=2, probe_interval_s=0.5)
     good, bad = (
         pb.DetectRequest(images=[pb.Image(encoded=images.png(pixel))])
         for pixel in (0, images.failing_pixel)
