@@ -14,9 +14,9 @@ from torch import Tensor
 
 __all__ = ["BLOCK", "in_blocks", "padded_rows"]
 
-BLOCK = 32
-"""Rows of every product. The largest batch of the server in one product; what a single image pays
-for the other rows is little beside the convolutions, which see no padding."""
+BLOCK = 16
+"""Rows of every product. What a single image pays for the others is little beside the convolutions,
+which see no padding; with fewer rows, large batches would pay for many small products."""
 
 
 def in_blocks(product: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
@@ -38,11 +38,12 @@ def in_blocks(product: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
     return torch.cat([product(block) for block in rows.split(BLOCK)])[:count]
 
 
-def padded_rows(count: int, device: torch.device) -> Tensor:
+def padded_rows(count: int, block: int, device: torch.device) -> Tensor:
     """Indices of so many rows and, behind them, of the first again up to whole blocks.
 
     Args:
         count: Number of rows, at least 1.
+        block: Size of a block.
         device: Where the indices are needed.
     """
-    return torch.arange(count + -count % BLOCK, device=device) % count
+    return torch.arange(count + -count % block, device=device) % count

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Self
+from typing import Self, cast
 
 import torch
 from torch import Tensor
@@ -21,13 +21,17 @@ from detector.pipeline.findings import Detection, Findings, LayerWeight, Verdict
 from detector.pipeline.levels import Level, check_levels
 from detector.pipeline.steadiness import ForcedGates, Rejudged, Steadiness, examine
 from detector.preprocessing import Preprocessing
-from detector.row_blocks import BLOCK, padded_rows
+from detector.row_blocks import padded_rows
 from detector.scoring import Observation, SuspicionScores
 
 __all__ = ["Pipeline"]
 
 _HEAVIEST = 5
 """How many layers a detection names."""
+
+_SCORED_AT_ONCE = 32
+"""Rows of one scoring, whatever the batch: the server's largest batch, and for one image hardly
+dearer than a single row, as scoring is many small operations."""
 
 
 class Pipeline:
@@ -353,8 +357,12 @@ class Pipeline:
 def _scored(level: Level, seen: Observation) -> SuspicionScores:
     """Scores in blocks of rows, so that an image's own do not hang on those of its batch."""
     count = len(seen)
-    rows = padded_rows(count, seen.class_logits.device)
-    parts: list[SuspicionScores] = [level.suspicion(seen[block]) for block in rows.split(BLOCK)]
+    if count == _SCORED_AT_ONCE:
+        return cast("SuspicionScores", level.suspicion(seen))
+    rows = padded_rows(count, _SCORED_AT_ONCE, seen.class_logits.device)
+    parts: list[SuspicionScores] = [
+        level.suspicion(seen[block]) for block in rows.split(_SCORED_AT_ONCE)
+    ]
     return SuspicionScores(
         scores=torch.cat([part.scores for part in parts])[:count],
         layer_weights=torch.cat([part.layer_weights for part in parts])[:count],

@@ -39,7 +39,7 @@ def test_every_product_has_one_shape(count):
 
 
 def test_whole_blocks_are_filled_with_rows_that_are_there():
-    rows = padded_rows(3, torch.device("cpu"))
+    rows = padded_rows(3, BLOCK, torch.device("cpu"))
     assert len(rows) == BLOCK
     assert rows[:5].tolist() == [0, 1, 2, 0, 1]
-    assert len(padded_rows(BLOCK + 1, torch.device("cpu"))) == 2 * BLOCK
+    assert len(padded_rows(BLOCK + 1, BLOCK, torch.device("cpu"))) == 2 * BLOCK

@@ -650,7 +650,9 @@ def test_bulk_holds_its_share_of_the_queue_and_others_find_the_rest() -> None:
         interactive = [bench.call(each) for each in range(5)]
         await settle()
         assert [call.done() for call in interactive] == [False] * 4 + [True]
-        await bench.close()
+        closing = asyncio.ensure_future(bench.close())
+        await bench.clock.advance(1.0)
+        await closing
         await asyncio.gather(*flood, *interactive, return_exceptions=True)
         assert bench.observer.held == 0
 
