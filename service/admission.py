@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
+from collections import Counter
 from collections.abc import Callable, Iterator
+from enum import Enum
 
 from detector.errors import OffpathError
 
-__all__ = ["Admission", "DeadlineError", "DrainingError", "QueueFullError"]
+__all__ = ["Admission", "DeadlineError", "DrainingError", "Priority", "QueueFullError"]
 
 _LEAST_RETRY_S = 0.05
+
+
+class Priority(Enum):
+    """Who goes first."""
+
+    INTERACTIVE = "interactive"
+    """Somebody waits for the answer."""
+    BULK = "bulk"
+    """It takes what interactive images leave."""
 
 
 class QueueFullError(OffpathError):
@@ -44,12 +56,26 @@ class Admission:
         max_images: Most images held at once.
         max_bytes: Most bytes held at once.
         changed: Told the number of images held, whenever it changes.
+        bulk_share: Most of both that bulk may hold, so that others always find room, in (0, 1].
     """
 
-    def __init__(self, *, max_images: int, max_bytes: int, changed: Callable[[int], None]) -> None:
-        self._max_images = max_images
-        self._max_bytes = max_bytes
+    def __init__(
+        self,
+        *,
+        max_images: int,
+        max_bytes: int,
+        changed: Callable[[int], None],
+        bulk_share: float = 1.0,
+    ) -> None:
+        self._most = {
+            Priority.INTERACTIVE: {"images": max_images, "bytes": max_bytes},
+            Priority.BULK: {
+                "images": math.ceil(bulk_share * max_images),
+                "bytes": math.ceil(bulk_share * max_bytes),
+            },
+        }
         self._changed = changed
+        self._bulk: Counter[str] = Counter()
         self._bytes = 0
         self._refusing = False
         self.images = 0
@@ -66,13 +92,16 @@ class Admission:
         self.peak = self.images
 
     @contextlib.contextmanager
-    def hold(self, *, images: int, size_bytes: int, expected_wait_s: float) -> Iterator[None]:
+    def hold(
+        self, *, images: int, size_bytes: int, expected_wait_s: float, priority: Priority
+    ) -> Iterator[None]:
         """Hold room for a request while the context is open.
 
         Args:
             images: Number of its images.
             size_bytes: What it holds in memory, bytes.
             expected_wait_s: What a refused caller is told to wait, seconds.
+            priority: Bulk is bounded by itself as well as together with the others.
 
         Raises:
             DrainingError: If the server is shutting down.
@@ -82,21 +111,30 @@ class Admission:
             raise DrainingError(
                 "The server should be serving. Found it shutting down. Try another one."
             )
-        for name, held, more, most in (
-            ("images", self.images, images, self._max_images),
-            ("bytes", self._bytes, size_bytes, self._max_bytes),
-        ):
-            if held + more > most:
-                raise QueueFullError(
-                    f"The queue should have room for {more} {name}. Found {held} of {most} taken. "
-                    "Try again later.",
-                    retry_after_s=max(_LEAST_RETRY_S, expected_wait_s),
-                )
+        wanted = {"images": images, "bytes": size_bytes}
+        self._check_room(wanted, Priority.INTERACTIVE, expected_wait_s)
+        if priority is Priority.BULK:
+            self._check_room(wanted, priority, expected_wait_s)
+            self._bulk.update(wanted)
         self._add(images, size_bytes)
         try:
             yield
         finally:
+            if priority is Priority.BULK:
+                self._bulk.subtract(wanted)
             self._add(-images, -size_bytes)
+
+    def _check_room(self, wanted: dict[str, int], bound: Priority, retry_after_s: float) -> None:
+        bulk = bound is Priority.BULK
+        held = self._bulk if bulk else {"images": self.images, "bytes": self._bytes}
+        for name, more in wanted.items():
+            most = self._most[bound][name]
+            if held[name] + more > most:
+                raise QueueFullError(
+                    f"The queue should have room for {more} {name}{' of bulk' if bulk else ''}. "
+                    f"Found {held[name]} of {most} taken. Try again later.",
+                    retry_after_s=max(_LEAST_RETRY_S, retry_after_s),
+                )
 
     def _add(self, images: int, size_bytes: int) -> None:
         self.images += images

@@ -86,12 +86,18 @@ class Analysis:
         record.images, record.level = len(call.images), level.name
         deadline = self._batcher.deadline(remaining_s)
         with self._batcher.admit(
-            level.name, images=len(call.images), size_bytes=call.size_bytes, deadline=deadline
+            level.name,
+            images=len(call.images),
+            size_bytes=call.size_bytes,
+            deadline=deadline,
+            priority=call.priority,
         ):
             # Only now: what the queue refuses costs nothing.
             self._quotas.take_images(caller, len(call.images))
             images = await self._decode(call.images)
-            rows = await self._batcher.submit(images, level.name, deadline=deadline)
+            rows = await self._batcher.submit(
+                images, level.name, deadline=deadline, priority=call.priority
+            )
             record.queue_s = max(row.queue_s for row in rows)
             record.analysis_s = max(row.analysis_s for row in rows)
             return Analysed(tuple(self._judge(row, call.alpha) for row in rows), level)
@@ -114,6 +120,7 @@ class Analysis:
             verdict=detection.verdict.name.lower(),
             score=detection.score,
             p_value=detection.p_value,
+            unstable_gates=detection.unstable_gates,
         )
         current_call().verdicts[detection.verdict.name.lower()] += 1
         return Judged(detection, row)

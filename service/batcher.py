@@ -5,7 +5,7 @@ in images and in bytes, then submits its images and waits. One task forms batche
 one thread. Each image comes with a key, and a batch holds images of one key only: that of the image
 that has waited longest. A batch waits for more images only where more were in flight of late, and
 only while they are heard of. Items whose caller went away or whose deadline passed are dropped
-when a batch is formed.
+when a batch is formed, and so are those whose deadline would pass before it is done.
 """
 
 from __future__ import annotations
@@ -15,64 +15,35 @@ import contextlib
 import logging
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
 
 from detector.errors import OffpathError
-from service.admission import Admission, DeadlineError, DrainingError
+from service.admission import Admission, DeadlineError, DrainingError, Priority
+from service.batch_limits import BatchLimits, BatchObserver
 from service.clock import Clock, MonotonicClock
+from service.inference_thread import InferenceThread
 from service.waiting import Item, Waiting
+from service.workload import Workload
 
-__all__ = ["BatchFailedError", "BatchLimits", "BatchObserver", "Batcher", "Row"]
+__all__ = ["BatchFailedError", "Batcher", "Row"]
 
 R = TypeVar("R")
+T = TypeVar("T")
+_SPARE = 2.0
+"""Batches of time that a deadline keeps: a timer that rings late must not make an image late."""
 _log = logging.getLogger(__name__)
-_SMOOTHING = 0.2
 _TIMER_STEP_S = 0.002
 """Event loops wait in whole milliseconds: a shorter wait that took so long was no busy one."""
 
 
 class BatchFailedError(OffpathError):
     """The batch that an image was part of could not be analysed."""
-
-
-class BatchObserver(Protocol):
-    """Who is told what the batcher does; the metrics of the service are one."""
-
-    def pending(self, images: int) -> None:
-        """So many images are admitted and not yet answered."""
-
-    def batch(self, key: str, images: int, seconds: float) -> None:
-        """A batch of so many callers' images of a key was analysed in so many seconds."""
-
-    def waited(self, seconds: float) -> None:
-        """An image waited so long for its batch to form."""
-
-    def dropped(self, reason: str) -> None:
-        """An image left the queue unanswered, ``cancelled`` or ``expired``."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BatchLimits:
-    """The bounds of the batcher.
-
-    Args:
-        sizes: Sizes of batch that the network sees, ascending; smaller batches are padded. For
-            each key, the key of most callers first.
-        max_delay_s: Longest silence that an incomplete batch waits for more images, seconds.
-        max_images: Most images admitted and not yet answered.
-        max_bytes: Most bytes admitted and not yet answered.
-    """
-
-    sizes: Mapping[str, tuple[int, ...]]
-    max_delay_s: float
-    max_images: int
-    max_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,51 +81,92 @@ class Batcher(Generic[R]):
         self._limits = limits
         self._observer = observer
         self._clock = clock or MonotonicClock()
-        self._executor = executor or ThreadPoolExecutor(1, thread_name_prefix="offpath-inference")
-        self._waiting: Waiting[Row[R]] = Waiting(limits.sizes, observer.dropped)
-        self._admission = Admission(
-            max_images=limits.max_images, max_bytes=limits.max_bytes, changed=observer.pending
+        self._executor = executor or InferenceThread()
+        self._waiting: Waiting[Row[R]] = Waiting(
+            limits.sizes, observer.dropped, patience_s=limits.bulk_patience_s
         )
-        self._admitted: Counter[str] = Counter()
-        self._batch_s = dict.fromkeys(limits.sizes, 0.0)
+        self._admission = Admission(
+            max_images=limits.max_images,
+            max_bytes=limits.max_bytes,
+            changed=observer.pending,
+            bulk_share=limits.bulk_share,
+        )
+        self._work = Workload(limits.sizes)
+        self._running: list[Item[Row[R]]] = []
+        self._failures = 0
         self._draining = False
         self._stirred = asyncio.Event()
         self._loop: asyncio.Task[None] | None = None
+        self.failing = asyncio.Event()
+        """Set where batches failed in a row; `recovered` clears it."""
+        self.died = asyncio.Event()
+        """Set where no batch will be formed any more, by a fault of the batcher itself."""
 
     def start(self) -> None:
         """Begin to form batches; needs a running event loop."""
         self._loop = asyncio.get_running_loop().create_task(self._run(), name="offpath-batcher")
+        self._loop.add_done_callback(self._ended)
 
-    async def warm_up(self, image: Tensor) -> dict[str, float]:
-        """Analyse a batch of each size, so that no caller pays for a first time.
+    @property
+    def sizes(self) -> dict[str, tuple[int, ...]]:
+        """Sizes of batch of each key that the network sees."""
+        return dict(self._work.sizes)
 
-        Each size of the first key; of the others the smallest and the largest, as a server with
-        a large network has to be up some day.
+    def restrict(self, key: str, sizes: tuple[int, ...]) -> None:
+        """Use no other sizes of batch for a key from now on.
+
+        Args:
+            key: The key.
+            sizes: Some of its sizes, ascending, the largest among them.
+        """
+        self._work.sizes[key] = sizes
+
+    async def on_thread(self, work: Callable[[], T]) -> T:
+        """Run something where batches are analysed, between two of them."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+    async def probe(self, image: Tensor, key: str, size: int) -> float:
+        """Analyse a batch of one image over and over, and learn from it how long that takes.
 
         Args:
             image: Any image of the network's input size, uint8 of shape (3, h, w).
+            key: Its key.
+            size: Size of the batch.
 
         Returns:
-            For each key what an image costs in a full batch that is not the first one, seconds.
+            How long it took, seconds.
         """
-        for place, (key, sizes) in enumerate(self._limits.sizes.items()):
-            for size in dict.fromkeys((sizes[0], sizes[-1])) if place else sizes:
-                await self._time(image, key, size)
-        return {
-            key: await self._time(image, key, sizes[-1]) / sizes[-1]
-            for key, sizes in self._limits.sizes.items()
-        }
+        batch = image.expand(size, *image.shape).contiguous()
+        started = self._clock.now()
+        await self.on_thread(lambda: self._analyse(batch, key))
+        seconds = self._clock.now() - started
+        self._work.times.learn(key, size, seconds)
+        return seconds
 
-    def expected_wait_s(self) -> float:
-        """Estimate of how long an image that arrives now waits for the ones before it, seconds."""
-        return sum(
-            self._batch_s[key] * math.ceil(images / self._limits.sizes[key][-1])
-            for key, images in self._admitted.items()
-        )
+    def recovered(self) -> None:
+        """Batches can be analysed again."""
+        self._failures = 0
+        self.failing.clear()
+
+    def expected_wait_s(self, key: str, images: int, priority: Priority) -> float:
+        """How long images that arrive now are likely to wait for their answer, seconds.
+
+        Args:
+            key: Their key.
+            images: Number of them.
+            priority: Theirs; bulk does not count as ahead of interactive images.
+        """
+        return self._work.expected_s(key, images, priority, self._clock.now())
 
     @contextlib.contextmanager
     def admit(
-        self, key: str, *, images: int, size_bytes: int, deadline: float = math.inf
+        self,
+        key: str,
+        *,
+        images: int,
+        size_bytes: int,
+        deadline: float = math.inf,
+        priority: Priority = Priority.INTERACTIVE,
     ) -> Iterator[None]:
         """Hold room for a request from its arrival to its answer.
 
@@ -163,33 +175,43 @@ class Batcher(Generic[R]):
             images: Number of its images.
             size_bytes: What it holds in memory, bytes.
             deadline: When its caller stops to wait, on the batcher's clock, seconds.
+            priority: Who goes first.
 
         Raises:
             DrainingError: If the server is shutting down.
             QueueFullError: If there is no room.
-            DeadlineError: If the deadline passes before its turn can come.
+            DeadlineError: If the deadline is likely to pass before its answer.
         """
-        wait_s = self.expected_wait_s()
+        wait_s = self.expected_wait_s(key, images, priority)
         left_s = deadline - self._clock.now()
-        if wait_s >= left_s:
+        if wait_s >= left_s or left_s <= 0:
+            if not self._admission.images:
+                self._work.times.doubt(key)
             raise DeadlineError(
-                f"The deadline should leave time for the queue. Found {max(0.0, left_s):.3f} s "
-                f"left and {wait_s:.3f} s of work ahead. Allow more time or try later."
+                "The deadline should leave time for the queue and the images' own batch. Found "
+                f"{max(0.0, left_s):.3f} s left and {wait_s:.3f} s of work ahead. "
+                "Allow more time or try later."
             )
-        with self._admission.hold(images=images, size_bytes=size_bytes, expected_wait_s=wait_s):
-            self._admitted[key] += images
+        with (
+            self._admission.hold(
+                images=images, size_bytes=size_bytes, expected_wait_s=wait_s, priority=priority
+            ),
+            self._work.admitted(key, images, priority),
+        ):
             self._stirred.set()
-            try:
-                yield
-            finally:
-                self._admitted[key] -= images
+            yield
 
     def deadline(self, remaining_s: float | None) -> float:
         """The moment, on the batcher's clock, that is so many seconds away; None is never."""
         return math.inf if remaining_s is None else self._clock.now() + remaining_s
 
     async def submit(
-        self, images: Sequence[Tensor], key: str, *, deadline: float = math.inf
+        self,
+        images: Sequence[Tensor],
+        key: str,
+        *,
+        deadline: float = math.inf,
+        priority: Priority = Priority.INTERACTIVE,
     ) -> list[Row[R]]:
         """Wait for the images' analysis; the caller has to be admitted.
 
@@ -197,19 +219,23 @@ class Batcher(Generic[R]):
             images: uint8 images of the network's input size, (3, h, w) each.
             key: The key under which they were admitted.
             deadline: When the caller stops to wait, on the batcher's clock, seconds.
+            priority: The one under which they were admitted.
 
         Returns:
             One row for each image, in their order; they may lie in different batches.
 
         Raises:
-            DeadlineError: If the deadline passed before a batch was formed.
+            DeadlineError: If the deadline passed before a batch was formed, or would have before
+                the batch was done.
             BatchFailedError: If the analysis of a batch failed.
             DrainingError: If the server stopped before the images' turn.
         """
+        if self.died.is_set():
+            raise BatchFailedError("The batcher has ended.")
         loop = asyncio.get_running_loop()
         now = self._clock.now()
         items: list[Item[Row[R]]] = [
-            Item(image, now, deadline, loop.create_future()) for image in images
+            Item(image, now, deadline, loop.create_future(), priority) for image in images
         ]
         self._waiting.add(items, key)
         self._stirred.set()
@@ -248,16 +274,31 @@ class Batcher(Generic[R]):
             key, items = await self._form_batch()
             if items:
                 await self._process(key, items)
+                self._running = []
+
+    def _ended(self, loop: asyncio.Task[None]) -> None:
+        """Let nobody wait for batches that will not come, where a fault ended the loop."""
+        if loop.cancelled():
+            return
+        _log.critical("No batch will be formed any more", exc_info=loop.exception())
+        self.died.set()
+        self._admission.refuse_new()
+        for item in (*self._running, *self._waiting.take_all()):
+            _fail(item, BatchFailedError("The batcher has ended."))
 
     async def _form_batch(self) -> tuple[str, list[Item[Row[R]]]]:
-        """The key of the oldest image, and up to a full batch of its images."""
-        while (key := self._waiting.oldest(self._clock.now())) is None:
+        """The key whose turn it is, and up to a full batch of its images."""
+        while (key := self._waiting.next_key(self._clock.now())) is None:
             self._stirred.clear()
             await self._stirred.wait()
         await self._gather(key)
         self._admission.forget_peak()
         now = self._clock.now()
-        items = self._waiting.take(key, self._limits.sizes[key][-1], now)
+        most = self._work.sizes[key][-1]
+        ends = now + self._work.batch_s(key, min(most, self._waiting.count(key)))
+        self._running = items = self._waiting.take(key, most, now, ends=ends)
+        if not items:
+            self._work.times.doubt(key)
         for item in items:
             self._observer.waited(now - item.arrived)
         return key, items
@@ -270,13 +311,14 @@ class Batcher(Generic[R]):
         the wait would cost more than it gives, nor into the time that a deadline leaves a batch.
         Where images of another key wait, they would pay: who comes back meets the next batch.
         """
-        enough = min(self._limits.sizes[key][-1], self._admission.peak)
+        enough = min(self._work.sizes[key][-1], self._admission.peak)
+        batch_s = self._work.batch_s(key, enough)
         asked_s = self._limits.max_delay_s
         busy_s = 2 * max(asked_s, _TIMER_STEP_S)
         now = self._clock.now()
-        give_up = now + max(asked_s, self._batch_s[key])
+        give_up = now + max(asked_s, batch_s)
         while asked_s and self._may_grow(key, enough):
-            due = self._waiting.first_deadline(key) - self._batch_s[key]
+            due = self._waiting.first_deadline(key) - _SPARE * batch_s
             left_s = min(give_up, due) - now
             if left_s <= 0:
                 return
@@ -293,11 +335,12 @@ class Batcher(Generic[R]):
         return held < enough and held == len(self._waiting) and not self._draining
 
     async def _process(self, key: str, items: list[Item[Row[R]]]) -> None:
+        size = self._work.padded(key, len(items))
         started = self._clock.now()
         try:
-            result = await asyncio.get_running_loop().run_in_executor(
-                self._executor, self._analyse_padded, [item.image for item in items], key
-            )
+            with self._work.running(key, Counter(i.priority for i in items), size, started):
+                images = [item.image for item in items]
+                result = await self.on_thread(lambda: self._analyse_padded(images, size, key))
         except asyncio.CancelledError:
             _abandon(items)
             raise
@@ -305,27 +348,26 @@ class Batcher(Generic[R]):
             _log.exception("A batch of %d images could not be analysed", len(items))
             for item in items:
                 _fail(item, BatchFailedError("The batch could not be analysed."))
+            self._count_failure(key)
             return
         seconds = self._clock.now() - started
+        self._failures = 0
+        self._work.times.learn(key, size, seconds)
         self._observer.batch(key, len(items), seconds)
-        known_s = self._batch_s[key]
-        self._batch_s[key] += (seconds - known_s) * (_SMOOTHING if known_s else 1.0)
         for index, item in enumerate(items):
             if not item.future.done():
                 item.future.set_result(Row(result, index, started - item.arrived, seconds))
 
-    def _analyse_padded(self, images: list[Tensor], key: str) -> R:
-        size = next(size for size in self._limits.sizes[key] if size >= len(images))
+    def _count_failure(self, key: str) -> None:
+        self._failures += 1
+        self._observer.batch_failed(key)
+        if self._failures >= self._limits.max_failures:
+            self.failing.set()
+
+    def _analyse_padded(self, images: list[Tensor], size: int, key: str) -> R:
         # Padded with an image that is there already: its numbers are as harmless as the rest.
         padding = [images[-1]] * (size - len(images))
         return self._analyse(torch.stack(images + padding), key)
-
-    async def _time(self, image: Tensor, key: str, size: int) -> float:
-        """How long a batch of one image over and over takes, seconds."""
-        batch = image.expand(size, *image.shape).contiguous()
-        started = self._clock.now()
-        await asyncio.get_running_loop().run_in_executor(self._executor, self._analyse, batch, key)
-        return self._clock.now() - started
 
 
 def _abandon(items: Iterable[Item[Row[R]]]) -> None:

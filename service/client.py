@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -24,6 +25,7 @@ from service.results import (
     LayerWeight,
     Level,
     LevelDescription,
+    Priority,
     Verdict,
 )
 from service.security.credentials import Credentials
@@ -49,6 +51,12 @@ _LEVELS = {
 _SENT_LEVELS: dict[Level | None, pb.Level] = {
     None: pb.LEVEL_UNSPECIFIED,
     **{level: sent for sent, level in _LEVELS.items()},
+}
+
+
+_SENT_PRIORITIES: dict[Priority, pb.Priority] = {
+    Priority.INTERACTIVE: pb.PRIORITY_INTERACTIVE,
+    Priority.BULK: pb.PRIORITY_BULK,
 }
 
 
@@ -85,6 +93,7 @@ class Client:
         *,
         alpha: float | None = None,
         level: Level | None = None,
+        priority: Priority = Priority.INTERACTIVE,
         include_path: bool = False,
         include_layers: bool = False,
         timeout_s: float | None = None,
@@ -95,6 +104,7 @@ class Client:
             images: The images, at least one.
             alpha: False-alarm budget of this call; None for the bundle's.
             level: How much compute each verdict may cost; None for the bundle's default.
+            priority: Who goes first where calls have to wait.
             include_path: Whether to return each image's path.
             include_layers: Whether to return the layers that lie farthest from clean paths.
             timeout_s: Longest wait, seconds; None for the client's.
@@ -107,12 +117,13 @@ class Client:
             images,
             alpha=alpha,
             level=level,
+            priority=priority,
             include_path=include_path,
             include_layers=include_layers,
         )
         try:
             reply = self._stub.Detect(
-                request, timeout=timeout_s or self._timeout_s, metadata=self._metadata
+                request, timeout=_chosen(timeout_s, self._timeout_s), metadata=self._metadata
             )
         except grpc.RpcError as error:
             raise call_error(error, self._address) from error
@@ -127,7 +138,7 @@ class Client:
         try:
             reply = self._stub.GetBundle(
                 pb.GetBundleRequest(),
-                timeout=timeout_s or self._timeout_s,
+                timeout=_chosen(timeout_s, self._timeout_s),
                 metadata=self._metadata,
             )
         except grpc.RpcError as error:
@@ -178,21 +189,25 @@ class AsyncClient:
         *,
         alpha: float | None = None,
         level: Level | None = None,
+        priority: Priority = Priority.INTERACTIVE,
         include_path: bool = False,
         include_layers: bool = False,
         timeout_s: float | None = None,
     ) -> DetectReply:
         """Classify images; arguments, result and errors are those of `Client.detect`."""
-        request = detect_request(
+        # Files are read where a slow disk holds up no other call.
+        request = await asyncio.to_thread(
+            detect_request,
             images,
             alpha=alpha,
             level=level,
+            priority=priority,
             include_path=include_path,
             include_layers=include_layers,
         )
         try:
             reply = await self._stub.Detect(
-                request, timeout=timeout_s or self._timeout_s, metadata=self._metadata
+                request, timeout=_chosen(timeout_s, self._timeout_s), metadata=self._metadata
             )
         except grpc.RpcError as error:
             raise call_error(error, self._address) from error
@@ -203,7 +218,7 @@ class AsyncClient:
         try:
             reply = await self._stub.GetBundle(
                 pb.GetBundleRequest(),
-                timeout=timeout_s or self._timeout_s,
+                timeout=_chosen(timeout_s, self._timeout_s),
                 metadata=self._metadata,
             )
         except grpc.RpcError as error:
@@ -225,6 +240,11 @@ def _stub(channel: Any) -> Any:
     return pb_grpc.DetectionServiceStub(channel)  # type: ignore[no-untyped-call]  # generated code
 
 
+def _chosen(timeout_s: float | None, default_s: float) -> float:
+    """The wait of a call; none at all, 0, is a wait as well."""
+    return default_s if timeout_s is None else timeout_s
+
+
 def _options(max_message_bytes: int) -> list[tuple[str, Any]]:
     return [
         ("grpc.max_send_message_length", max_message_bytes),
@@ -237,6 +257,7 @@ def detect_request(
     *,
     alpha: float | None = None,
     level: Level | None = None,
+    priority: Priority = Priority.INTERACTIVE,
     include_path: bool = False,
     include_layers: bool = False,
 ) -> pb.DetectRequest:
@@ -251,6 +272,7 @@ def detect_request(
         include_path=include_path,
         include_layers=include_layers,
         level=_SENT_LEVELS[level],
+        priority=_SENT_PRIORITIES[priority],
     )
 
 
@@ -296,6 +318,7 @@ def _parse_detection(message: pb.Detection) -> Detection:
         passes=message.passes,
         verdict=_VERDICTS[message.verdict],
         reason=message.reason,
+        unstable_gates=message.unstable_gates,
         path=tuple(_parse_layer(layer) for layer in message.path.layers),
         layers=tuple(LayerWeight(name=each.name, weight=each.weight) for each in message.layers),
     )

@@ -16,6 +16,7 @@ from detector.errors import BudgetError, InvalidInputError
 from detector.images import ImageLimits, decode_image, image_from_pixels
 from detector.paths import PathVectors
 from detector.pipeline import Detection, LevelName, Verdict
+from service.admission import Priority
 from service.security.disclosure import told_p_value
 from service.security.principal import ALL_RIGHTS, Right
 
@@ -41,6 +42,11 @@ _LEVELS = {
     LevelName.FAST: pb.LEVEL_FAST,
     LevelName.STANDARD: pb.LEVEL_STANDARD,
     LevelName.THOROUGH: pb.LEVEL_THOROUGH,
+}
+_PRIORITIES = {
+    pb.PRIORITY_UNSPECIFIED: Priority.INTERACTIVE,
+    pb.PRIORITY_INTERACTIVE: Priority.INTERACTIVE,
+    pb.PRIORITY_BULK: Priority.BULK,
 }
 _ASKED_LEVELS: dict[pb.Level, LevelName | None] = {
     pb.LEVEL_UNSPECIFIED: None,
@@ -115,12 +121,14 @@ class AnalysisCall:
         alpha: The budget of this call; None for the bundle's.
         level: How much a verdict may cost; None for the bundle's default.
         size_bytes: Size of the request, bytes.
+        priority: Who goes first.
     """
 
     images: tuple[SentImage, ...]
     alpha: float | None
     level: LevelName | None
     size_bytes: int
+    priority: Priority = Priority.INTERACTIVE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -164,7 +172,7 @@ def decode_request(request: pb.DetectRequest, *, max_images: int) -> DetectCall:
 
     Raises:
         InvalidInputError: If there is no image or there are too many, one is of no kind, or there
-            is no such level.
+            is no such level or priority.
         BudgetError: If alpha is not a number.
     """
     check_count(len(request.images), max_images=max_images, field="images")
@@ -178,7 +186,18 @@ def decode_request(request: pb.DetectRequest, *, max_images: int) -> DetectCall:
         include_layers=request.include_layers,
         level=_decode_level(request.level),
         size_bytes=request.ByteSize(),
+        priority=_decode_priority(request.priority),
     )
+
+
+def _decode_priority(priority: pb.Priority) -> Priority:
+    if priority not in _PRIORITIES:  # numbers of a later contract arrive as they are
+        raise InvalidInputError(
+            f"priority should be one of {', '.join(pb.Priority.keys())}. "
+            f"Found the number {priority}. Ask for one of them.",
+            field="priority",
+        )
+    return _PRIORITIES[priority]
 
 
 def _decode_level(level: pb.Level) -> LevelName | None:
@@ -240,6 +259,7 @@ def encode_detection(
         reason=detection.reason if exact and Right.EXPLANATION in rights else "",
         level=_LEVELS[detection.level],
         passes=passes,
+        unstable_gates=detection.unstable_gates,
     )
     if path is not None:
         message.path.CopyFrom(_encode_path(path))

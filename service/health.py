@@ -1,6 +1,7 @@
 """The standard health service: "" tells life, the names of our services tell readiness.
 
-Draining turns the latter alone, so that load balancers look away and nobody restarts the process.
+Draining and batches that fail turn the latter alone, so that load balancers look away and nobody
+restarts the process.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ class Health:
         """The bundle is loaded and warm."""
         await self._set(ready=True)
 
-    async def draining(self) -> None:
-        """Send nothing new here."""
+    async def not_ready(self) -> None:
+        """Send nothing new here: it drains, or its batches fail."""
         await self._set(ready=False)
 
     async def _set(self, *, ready: bool) -> None:

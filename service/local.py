@@ -96,6 +96,7 @@ def _as_result(
         passes=passes,
         verdict=Verdict[found.verdict.name],
         reason=found.reason,
+        unstable_gates=found.unstable_gates,
         path=() if path is None else tuple(_layers(path)),
         layers=tuple(LayerWeight(name=each.name, weight=each.weight) for each in found.layers)
         if layers

@@ -76,6 +76,11 @@ class Metrics:
             buckets=_P_VALUES,
             registry=registry,
         )
+        self.unstable_gates = Counter(
+            "offpath_unstable_gates",
+            "Gates of answered images that were open or closed by rounding.",
+            registry=registry,
+        )
         self.decode_seconds = Histogram(
             "offpath_decode_seconds",
             "Time to bring a call's images to the network's input.",
@@ -108,8 +113,14 @@ class Metrics:
         )
         self.dropped_images = Counter(
             "offpath_dropped_images",
-            "Images that left the queue unanswered: cancelled or expired.",
+            "Images that left the queue unanswered: cancelled, expired, or late for their batch.",
             ["reason"],
+            registry=registry,
+        )
+        self.failed_batches = Counter(
+            "offpath_failed_batches",
+            "Batches that could not be analysed, by level.",
+            ["level"],
             registry=registry,
         )
 
@@ -121,6 +132,10 @@ class Metrics:
         """A batch of so many callers' images of a level was analysed in so many seconds."""
         self.batch_images.observe(images)
         self.analysis_seconds.labels(key).observe(seconds)
+
+    def batch_failed(self, key: str) -> None:
+        """A batch of a level could not be analysed."""
+        self.failed_batches.labels(key).inc()
 
     def waited(self, seconds: float) -> None:
         """An image waited so long for its batch to form."""
@@ -134,10 +149,13 @@ class Metrics:
         """A changed ``certificate`` or changed ``principals`` were loaded, or could not be."""
         self.security_reloads.labels(what, "done" if succeeded else "failed").inc()
 
-    def answered(self, *, level: str, verdict: str, score: float, p_value: float) -> None:
+    def answered(
+        self, *, level: str, verdict: str, score: float, p_value: float, unstable_gates: int
+    ) -> None:
         """An image got its verdict, named ``on_path``, ``off_path`` or ``abstain``."""
         self.images.labels(level).inc()
         self.verdicts.labels(verdict).inc()
+        self.unstable_gates.inc(unstable_gates)
         if math.isfinite(score):  # one NaN would turn the sum into NaN for good
             self.scores.labels(level).observe(score)
             self.p_values.observe(p_value)

@@ -26,6 +26,7 @@ __all__ = [
     "LevelDescription",
     "MessageTooLargeError",
     "PermissionDeniedError",
+    "Priority",
     "QuotaExceededError",
     "RequestTimeoutError",
     "ServerBusyError",
@@ -53,6 +54,15 @@ class Level(StrEnum):
     """One copy of the image beside it."""
     THOROUGH = "thorough"
     """All copies that suit the data."""
+
+
+class Priority(StrEnum):
+    """Who goes first where calls have to wait."""
+
+    INTERACTIVE = "interactive"
+    """Somebody waits for the answer."""
+    BULK = "bulk"
+    """It takes the room in batches that interactive calls leave."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,6 +113,8 @@ class Detection:
             first; empty unless they were asked for.
         p_value_is_bucket: Whether the p-value is rounded up, as it is for callers who are not told
             the score.
+        unstable_gates: Gates of the image and its copies that are open or closed by rounding; where
+            that would change the verdict, it is an abstention.
     """
 
     predicted_class: int
@@ -118,6 +130,7 @@ class Detection:
     path: tuple[LayerPath, ...] = ()
     layers: tuple[LayerWeight, ...] = ()
     p_value_is_bucket: bool = False
+    unstable_gates: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,6 +7,7 @@ import logging
 import signal
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Self
 from wsgiref.simple_server import WSGIServer
 
@@ -17,9 +18,10 @@ from prometheus_client import CollectorRegistry, start_http_server
 
 from detector.bundle import Bundle, load_bundle
 from detector.images import ImageLimits
-from detector.pipeline import Findings
+from detector.pipeline import Findings, row_digests
 from service.analysis import Analysis
-from service.batcher import Batcher, BatchLimits
+from service.batch_limits import BatchLimits
+from service.batcher import Batcher
 from service.decoding import Decoder
 from service.devices import chosen_device
 from service.errors import StartError
@@ -33,6 +35,8 @@ from service.security.principals_file import watch_principals
 from service.security.quotas import Quotas
 from service.servicer import SERVICE_NAME, DetectionServicer
 from service.settings import Settings
+from service.supervision import supervise
+from service.warm_up import warm_up
 
 __all__ = ["DetectionServer", "load_and_serve"]
 
@@ -70,6 +74,9 @@ class DetectionServer:
                 max_delay_s=settings.max_queue_delay_s,
                 max_images=settings.max_queue_images,
                 max_bytes=settings.max_queue_bytes,
+                bulk_share=settings.bulk_queue_share,
+                bulk_patience_s=settings.bulk_patience_s,
+                max_failures=settings.max_failed_batches,
             ),
             observer=self._metrics,
         )
@@ -94,6 +101,9 @@ class DetectionServer:
         self._server = self._build_grpc_server()
         self._metrics_server: WSGIServer | None = None
         self._credentials: Any = None
+        self._watch: asyncio.Task[None] | None = None
+        self.died = self._batcher.died
+        """Set where a fault of the server's own leaves nobody to answer calls."""
         self.port = 0
         self.metrics_port = 0
 
@@ -102,7 +112,8 @@ class DetectionServer:
         """A server that is warm and takes calls.
 
         Raises:
-            StartError: If a port is in use or the address does not exist.
+            StartError: If a port is in use, the address does not exist, or a batch does not fit
+                into the device's memory.
         """
         server = cls(bundle, settings)
         try:
@@ -131,9 +142,11 @@ class DetectionServer:
         Returns:
             Whether every accepted call was answered within the drain timeout.
         """
-        await self._health.draining()
-        _log.info("Draining: takes calls for %g s more", self._settings.drain_delay_s)
-        await asyncio.sleep(self._settings.drain_delay_s)
+        await self._stop_watching()
+        await self._health.not_ready()
+        if not self.died.is_set():
+            _log.info("Draining: takes calls for %g s more", self._settings.drain_delay_s)
+            await asyncio.sleep(self._settings.drain_delay_s)
         finished = await self._batcher.stop(timeout_s=self._settings.drain_timeout_s)
         await self._calls.quiet(for_s=_QUIET_S, timeout_s=_LAST_REPLIES_S)
         await self._server.stop(_LAST_REPLIES_S)
@@ -171,14 +184,24 @@ class DetectionServer:
     async def _start(self) -> None:
         self._bind()
         preprocessing = self._bundle.pipeline.preprocessing
-        image_seconds = await self._batcher.warm_up(
-            torch.zeros(3, preprocessing.height, preprocessing.width, dtype=torch.uint8)
+        image = torch.zeros(3, preprocessing.height, preprocessing.width, dtype=torch.uint8)
+        image_seconds = await warm_up(
+            self._batcher, image, digests=partial(row_digests, self._bundle.pipeline)
         )
         self._servicer.price(image_seconds)
         self._batcher.start()
         self._describe_bundle()
         await self._server.start()
         await self._health.ready()
+        self._watch = asyncio.create_task(
+            supervise(self._batcher, self._health, image, retry_s=self._settings.probe_interval_s)
+        )
+
+    async def _stop_watching(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
+            self._watch = None
 
     def _bind(self) -> None:
         host, port = self._settings.host, self._settings.port
@@ -215,6 +238,7 @@ class DetectionServer:
         )
 
     async def _close(self) -> None:
+        await self._stop_watching()
         await self._batcher.stop(timeout_s=0)
         await self._server.stop(None)
         self._decoder.close()
@@ -232,7 +256,8 @@ async def load_and_serve(settings: Settings, *, ready: Callable[[DetectionServer
         ready: Called once calls are taken.
 
     Returns:
-        Whether every accepted call was answered.
+        Whether every accepted call was answered, and no fault of the server's own ended it: after
+        one nothing that it holds is to be trusted, and who started the process starts it afresh.
 
     Raises:
         InvalidInputError: If there is no such device.
@@ -248,8 +273,11 @@ async def load_and_serve(settings: Settings, *, ready: Callable[[DetectionServer
         loop.add_signal_handler(name, stop.set)
     server = await DetectionServer.start(bundle, settings)
     ready(server)
-    await stop.wait()
-    return await server.drain()
+    ends = [asyncio.ensure_future(event.wait()) for event in (stop, server.died)]
+    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    for end in ends:
+        end.cancel()
+    return await server.drain() and not server.died.is_set()
 
 
 def _address(host: str, port: int) -> str:

@@ -76,6 +76,21 @@ class Settings(BaseSettings):
     """Most bytes of admitted and not yet answered requests, bounding memory. 256 MiB: sixteen
     messages of the largest size."""
 
+    bulk_queue_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Most of the queue, in images and in bytes, that calls of bulk priority may hold, in (0, 1].
+    Half: however much bulk comes, interactive calls find the other half to themselves."""
+
+    bulk_patience_s: Seconds = 5.0
+    """Wait after which bulk images get one batch in eight, seconds, however many interactive ones
+    come; before, they only fill what those leave. Five: shorter than the wait of most callers."""
+
+    max_failed_batches: Count = 3
+    """Batches that fail in a row before the server reports NOT_SERVING. One may be its images'
+    fault; three are the device's or the network's."""
+
+    probe_interval_s: PositiveSeconds = 1.0
+    """Time between the probes that then tell whether batches succeed again, seconds."""
+
     max_images_per_request: Count = 64
     """Most images in one request; two full batches with one copy of each image, so that no caller
     holds up the others for long."""

@@ -141,7 +141,7 @@ def load_bundle(path: Path | None = None, *, device: torch.device | str = "cpu")
     with _as_described(folder):
         pipeline = _assemble(manifest, tensors)
     with _as_described(folder) if place.type == "cpu" else _on(place):
-        check_golden(pipeline.to(place), tensors[_GOLDEN])
+        pipeline.expect(check_golden(pipeline.to(place), tensors[_GOLDEN]))
     return Bundle(pipeline=pipeline, manifest=manifest)
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from detector.errors import BundleError
-from detector.pipeline import Findings, LevelName, Pipeline
+from detector.pipeline import DeviceNoise, Findings, LevelName, Pipeline
 
 __all__ = ["check_golden", "make_golden"]
 
@@ -44,30 +44,29 @@ def make_golden(pipeline: Pipeline) -> dict[str, Tensor]:
     }
 
 
-def check_golden(pipeline: Pipeline, golden: dict[str, Tensor]) -> None:
+def check_golden(pipeline: Pipeline, golden: dict[str, Tensor]) -> DeviceNoise:
     """Run the pipeline on the golden images and compare.
 
     Args:
         pipeline: The pipeline as it was loaded.
         golden: What `make_golden` gave when the bundle was made.
 
+    Returns:
+        How far apart rounding puts the two, and a batch and its images one by one on this device.
+
     Raises:
         BundleError: If the pipeline finds something else.
         KeyError: If a tensor is missing.
     """
     found = pipeline.analyse(golden["images"])
+    scores = {level: pipeline.analyse(golden["images"], level).scores for level in pipeline.levels}
     wrong = [
         name
         for name, agrees in (
             ("gates", _same_bits(found, golden)),
             ("class logits", _close(found.class_logits, golden["class_logits"])),
             *(
-                (
-                    f"{level} scores",
-                    _close(
-                        pipeline.analyse(golden["images"], level).scores, golden[_scores(level)]
-                    ),
-                )
+                (f"{level} scores", _close(scores[level], golden[_scores(level)]))
                 for level in pipeline.levels
             ),
         )
@@ -79,6 +78,24 @@ def check_golden(pipeline: Pipeline, golden: dict[str, Tensor]) -> None:
             f"Found other {', '.join(wrong)} on {pipeline.device}. Turn off reduced precision and "
             "autocast, or calibrate the bundle on this kind of machine."
         )
+    alone = [pipeline.analyse(image.unsqueeze(0)) for image in golden["images"]]
+    logits = (found.path.logits, torch.cat([each.path.logits for each in alone]))
+    expected = golden["gate_logits"]
+    return DeviceNoise.between(
+        pipeline.layout,
+        (torch.cat([expected] * 2), torch.cat(logits)),
+        {
+            level: (
+                torch.cat([golden[_scores(level)]] * 2),
+                torch.cat(
+                    [score, torch.cat([each.scores for each in alone])]
+                    if level == pipeline.default_level
+                    else [score] * 2
+                ),
+            )
+            for level, score in scores.items()
+        },
+    )
 
 
 def _scores(level: LevelName) -> str:

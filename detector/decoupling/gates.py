@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from detector.row_blocks import in_blocks
+
 __all__ = [
     "Binariser",
     "ControllingModule",
@@ -65,6 +67,10 @@ class ControllingModule(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Gate logits of a feature map, (B, Cin, H, W) -> (B, Cout)."""
         pooled = features.mean(dim=(2, 3))  # (B, Cin)
+        # In training, numbers that hang on the batch do no harm and blocks would cost time.
+        return self._logits(pooled) if self.training else in_blocks(self._logits, pooled)
+
+    def _logits(self, pooled: Tensor) -> Tensor:
         logits: Tensor = self.excite(torch.relu(self.squeeze(pooled)))
         return logits  # (B, Cout)
 

@@ -16,6 +16,7 @@ from torch.utils.hooks import RemovableHandle
 from detector.decoupling.gates import Binariser, ControllingModule, Frozen, GateNoise, SemHash
 from detector.decoupling.sites import GateSite, find_gate_sites
 from detector.paths import PathLayout, PathVectors
+from detector.row_blocks import BLOCK, in_blocks
 
 __all__ = ["DecoupledNetwork", "DecoupledOutput", "GateRecord"]
 
@@ -212,6 +213,11 @@ def _add_hooks(
             apply = _applying_hook(index, tape, rectified=site.rectified)
             handles.append(modules[site.convolution].register_forward_pre_hook(decide))
             handles.append(modules[site.output].register_forward_hook(apply))
+        handles += (
+            module.register_forward_hook(_blockwise_hook(module, tape))
+            for module in modules.values()
+            if isinstance(module, nn.Linear)
+        )
     except BaseException:
         _remove_hooks(handles)
         raise
@@ -221,6 +227,24 @@ def _add_hooks(
 def _remove_hooks(handles: list[RemovableHandle]) -> None:
     for handle in handles:
         handle.remove()
+
+
+def _blockwise_hook(linear: nn.Linear, tape: _Tape) -> Callable[[nn.Module, Any, Tensor], Any]:
+    """Compute a classifier's product again in blocks: a hook cannot keep it from being computed.
+
+    It is small beside the convolutions.
+    """
+
+    def compute(rows: Tensor) -> Tensor:
+        return nn.functional.linear(rows, linear.weight, linear.bias)
+
+    def again(_module: nn.Module, inputs: Any, _output: Tensor) -> Tensor | None:
+        (rows,) = inputs
+        if tape.binariser is None or linear.training or rows.ndim != 2 or len(rows) == BLOCK:
+            return None
+        return in_blocks(compute, rows)
+
+    return again
 
 
 def _deciding_hook(

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from detector.paths import PathVectors
 from detector.pipeline.levels import LevelName
+from detector.pipeline.steadiness import Steadiness
 
 __all__ = ["Detection", "Findings", "LayerWeight", "Verdict"]
 
@@ -21,7 +22,8 @@ class Verdict(Enum):
     OFF_PATH = "off path"
     """Its path is one that at most the budget's share of clean images take."""
     ABSTAIN = "abstain"
-    """Nothing can be promised about it."""
+    """Nothing can be promised about it, or it would be another verdict had the machine rounded
+    otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,6 +55,7 @@ class Detection:
         reason: Why, in one sentence.
         layers: The layers in which the path lies furthest from its class, furthest first; none
             where the score is not finite.
+        unstable_gates: Gates of the image and its copies that are open or closed by rounding.
     """
 
     predicted_class: int
@@ -65,6 +68,7 @@ class Detection:
     verdict: Verdict
     reason: str
     layers: tuple[LayerWeight, ...]
+    unstable_gates: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,6 +85,7 @@ class Findings:
         p_values: float64 of shape (B,); NaN where the score is not finite.
         layer_weights: Share of each layer in how far the path lies from its class, shape (B, L).
         testimony: What each witness of the level's fusion adds to the score, shape (B, W).
+        steadiness: What rounding may change; None where the device's noise was not measured.
     """
 
     level: LevelName
@@ -92,6 +97,7 @@ class Findings:
     p_values: Tensor
     layer_weights: Tensor
     testimony: Tensor
+    steadiness: Steadiness | None = None
 
     def __len__(self) -> int:
         return len(self.predicted)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Self
+from typing import Self, cast
 
 import torch
 from torch import Tensor
@@ -16,15 +16,22 @@ from detector.decoupling import DecoupledNetwork, DecoupledOutput
 from detector.devices import exact_32_bit
 from detector.errors import BudgetError, InvalidInputError
 from detector.paths import PathLayout
+from detector.pipeline.device_noise import DeviceNoise
 from detector.pipeline.findings import Detection, Findings, LayerWeight, Verdict
 from detector.pipeline.levels import Level, check_levels
+from detector.pipeline.steadiness import ForcedGates, Rejudged, Steadiness, examine
 from detector.preprocessing import Preprocessing
+from detector.row_blocks import padded_rows
 from detector.scoring import Observation, SuspicionScores
 
 __all__ = ["Pipeline"]
 
 _HEAVIEST = 5
 """How many layers a detection names."""
+
+_SCORED_AT_ONCE = 32
+"""Rows of one scoring, whatever the batch: the server's largest batch, and for one image hardly
+dearer than a single row, as scoring is many small operations."""
 
 
 class Pipeline:
@@ -62,6 +69,7 @@ class Pipeline:
             name: parse_copy(name) for level in levels for name in level.suspicion.copies
         }
         self.to(device)
+        self._noise: DeviceNoise | None = None
         self.preprocessing = preprocessing
         self.class_names = class_names
         self.alpha = alpha
@@ -74,6 +82,14 @@ class Pipeline:
         for level in self.levels.values():
             level.suspicion.eval().to(self.device)
         return self
+
+    def expect(self, noise: DeviceNoise) -> None:
+        """Report from now on what noise on this device may change, and abstain where it decides.
+
+        Args:
+            noise: As it was measured on this device.
+        """
+        self._noise = noise.to(self.device)
 
     @property
     def layout(self) -> PathLayout:
@@ -135,7 +151,9 @@ class Pipeline:
                 "There should be at least one image. Found none.", field="images"
             )
         with torch.inference_mode():
-            return self.judge(self.observe(images, chosen.copies), chosen.name)
+            seen = self.observe(images, chosen.copies)
+            found = self.judge(seen, chosen.name)
+            return replace(found, steadiness=self._steadiness(images, seen, found))
 
     @torch.inference_mode()
     def observe(self, images: Tensor, copies: tuple[str, ...] = ()) -> Observation:
@@ -145,9 +163,21 @@ class Pipeline:
             images: uint8 of shape (B, 3, H, W), at the size of the preprocessing.
             copies: Names of copies that a level of this pipeline looks at.
         """
+        return self._observe(images, copies)
+
+    def _observe(
+        self, images: Tensor, copies: tuple[str, ...], gates: ForcedGates | None = None
+    ) -> Observation:
         images = images.to(self.device, non_blocking=True)
-        output = self._network(torch.cat([images, *(self._copies[c](images) for c in copies)]))
-        path, count = output.path, len(images)
+        batch = torch.cat([images, *(self._copies[c](images) for c in copies)])
+        if gates is None:
+            output = self._network(batch)
+            path = output.path
+        else:
+            with self.network.gradients(gates):
+                output = self._network(batch)
+            path = replace(output.path, bits=gates.bits(output.path.logits, slice(None)))
+        count = len(images)
         parts = [
             Observation(path=path[rows], class_logits=output.class_logits[rows])
             for rows in (slice(i * count, (i + 1) * count) for i in range(1 + len(copies)))
@@ -170,7 +200,7 @@ class Pipeline:
         # Not the largest probability: of two logits that differ by little, both can round to it.
         predicted = seen.predicted
         probability = seen.class_logits.softmax(dim=1).gather(1, predicted.unsqueeze(1)).squeeze(1)
-        found: SuspicionScores = chosen.suspicion(seen)
+        found = _scored(chosen, seen)
         scores, predicted = found.scores.cpu(), predicted.cpu()
         return Findings(
             level=chosen.name,
@@ -182,6 +212,26 @@ class Pipeline:
             p_values=chosen.conformal.p_values(scores, predicted),
             layer_weights=found.layer_weights.cpu(),
             testimony=found.testimony.cpu(),
+        )
+
+    def _steadiness(self, images: Tensor, seen: Observation, found: Findings) -> Steadiness | None:
+        if self._noise is None:
+            return None
+        level = self.levels[found.level]
+
+        def again(row: int, gates: ForcedGates) -> Rejudged:
+            times = len(gates.forced) // level.passes
+            same = images[row].expand(times, *images.shape[1:])
+            judged = self.judge(self._observe(same, level.copies, gates), level.name)
+            return Rejudged(scores=judged.scores, predicted=judged.predicted)
+
+        return examine(
+            seen,
+            found.scores,
+            self._noise,
+            score_noise=self._noise.scores.get(level.name, 0.0),
+            conformal=level.conformal,
+            again=again,
         )
 
     def detect(self, findings: Findings, row: int, alpha: float | None = None) -> Detection:
@@ -202,6 +252,18 @@ class Pipeline:
         layers = self._heaviest(findings.layer_weights[row]) if math.isfinite(score) else ()
         level = self.levels[findings.level]
         verdict, reason = self._decide(level.conformal, predicted, score, p_value, alpha)
+        steady = findings.steadiness
+        if steady is not None and verdict is not Verdict.ABSTAIN:
+            threshold = level.conformal.threshold(predicted, alpha)
+            ends = [float(ends[row]) for ends in (steady.least_p_values, steady.greatest_p_values)]
+            if ends[0] <= threshold < ends[1]:
+                verdict, reason = (
+                    Verdict.ABSTAIN,
+                    (
+                        "The rounding of this machine decides: the p-value may lie anywhere from "
+                        f"{ends[0]:.3g} to {ends[1]:.3g} (flagged up to {threshold:.3g})."
+                    ),
+                )
         if verdict is Verdict.OFF_PATH:
             reason += f" Above all, {_loudest(level, findings.testimony[row])}."
         return Detection(
@@ -215,6 +277,7 @@ class Pipeline:
             verdict=verdict,
             reason=reason,
             layers=layers,
+            unstable_gates=0 if steady is None else int(steady.unstable_gates[row]),
         )
 
     def check_alpha(self, alpha: float | None) -> float:
@@ -289,6 +352,22 @@ class Pipeline:
             LayerWeight(name=self.layout.names[index], weight=weight)
             for weight, index in zip(largest.values.tolist(), largest.indices.tolist(), strict=True)
         )
+
+
+def _scored(level: Level, seen: Observation) -> SuspicionScores:
+    """Scores in blocks of rows, so that an image's own do not hang on those of its batch."""
+    count = len(seen)
+    if count == _SCORED_AT_ONCE:
+        return cast("SuspicionScores", level.suspicion(seen))
+    rows = padded_rows(count, _SCORED_AT_ONCE, seen.class_logits.device)
+    parts: list[SuspicionScores] = [
+        level.suspicion(seen[block]) for block in torch.split(rows, _SCORED_AT_ONCE)
+    ]
+    return SuspicionScores(
+        scores=torch.cat([part.scores for part in parts])[:count],
+        layer_weights=torch.cat([part.layer_weights for part in parts])[:count],
+        testimony=torch.cat([part.testimony for part in parts])[:count],
+    )
 
 
 def _loudest(level: Level, testimony: Tensor) -> str:

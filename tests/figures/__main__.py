@@ -12,6 +12,7 @@ from pathlib import Path
 from tests.figures.accuracy import accuracy
 from tests.figures.adaptive import adaptive
 from tests.figures.attacks import attacks
+from tests.figures.batch_independence import batch_independence
 from tests.figures.bench import Bench
 from tests.figures.cancellation import cancellation
 from tests.figures.evaluation import evaluation
@@ -32,6 +33,7 @@ _MEASUREMENTS: dict[str, Measurement] = {
     "throughput": throughput,
     "overhead": overhead,
     "overload": overload,
+    "batch-independence": batch_independence,
     "cancellation": cancellation,
     "shutdown": shutdown,
     "accuracy": accuracy,

@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from service.admission import DeadlineError, DrainingError, QueueFullError
-from service.batcher import Batcher, BatchFailedError, BatchLimits, Row
+from service.admission import DeadlineError, DrainingError, Priority, QueueFullError
+from service.batch_limits import BatchLimits
+from service.batcher import Batcher, BatchFailedError, Row
 from service.clock import MonotonicClock
 
 SIZES = {"one": (1, 2, 4), "other": (1, 2)}
@@ -74,7 +75,10 @@ class HeldExecutor(Executor):
 
     def release(self) -> None:
         future, work = self.held.pop(0)
-        future.set_result(work())
+        try:
+            future.set_result(work())
+        except RuntimeError as error:
+            future.set_exception(error)
 
 
 class Recorder:
@@ -82,6 +86,7 @@ class Recorder:
         self.batches: list[int] = []
         self.keys: list[str] = []
         self.held = 0
+        self.failed = 0
         self.reasons: list[str] = []
 
     def pending(self, images: int) -> None:
@@ -90,6 +95,9 @@ class Recorder:
     def batch(self, key: str, images: int, seconds: float) -> None:
         self.batches.append(images)
         self.keys.append(key)
+
+    def batch_failed(self, key: str) -> None:
+        self.failed += 1
 
     def waited(self, seconds: float) -> None:
         assert seconds >= 0
@@ -137,12 +145,18 @@ class Bench:
         return fail_on_13(images)
 
     def call(
-        self, *values: int, key: str = "one", deadline: float = math.inf
+        self,
+        *values: int,
+        key: str = "one",
+        deadline: float = math.inf,
+        priority: Priority = Priority.INTERACTIVE,
     ) -> asyncio.Task[list[Row[Tensor]]]:
         async def call() -> list[Row[Tensor]]:
-            with self.batcher.admit(key, images=len(values), size_bytes=1, deadline=deadline):
+            with self.batcher.admit(
+                key, images=len(values), size_bytes=1, deadline=deadline, priority=priority
+            ):
                 images = [image(v) for v in values]
-                return await self.batcher.submit(images, key, deadline=deadline)
+                return await self.batcher.submit(images, key, deadline=deadline, priority=priority)
 
         return asyncio.get_running_loop().create_task(call())
 
@@ -298,40 +312,41 @@ def test_a_batch_does_not_wait_for_more_while_images_of_another_key_wait() -> No
 
 def test_the_expected_wait_counts_the_batches_of_each_key_at_that_keys_price() -> None:
     async def test() -> None:
-        held = HeldExecutor()
-        bench = Bench(executor=held)
-        for key, seconds in (("one", 1.0), ("other", 10.0)):
-            call = bench.call(1, key=key)
-            await bench.clock.advance(seconds)
-            held.release()
-            await call
-        assert bench.batcher.expected_wait_s() == 0
+        bench = Bench()
+        for key, price in (("one", 1.0), ("other", 10.0)):
+            for size in SIZES[key]:
+                bench.batcher._work.times.learn(key, size, price * size)
+
+        def expected(key: str, images: int, priority: Priority = Priority.INTERACTIVE) -> float:
+            return bench.batcher.expected_wait_s(key, images, priority)
+
+        assert expected("one", 3) == pytest.approx(4)  # its own batch, padded
         with (
             bench.batcher.admit("one", images=5, size_bytes=1),
-            bench.batcher.admit("other", images=5, size_bytes=1),
+            bench.batcher.admit("other", images=2, size_bytes=1, priority=Priority.BULK),
         ):
-            assert bench.batcher.expected_wait_s() == pytest.approx(2 * 1 + 3 * 10)
+            assert expected("one", 2) == pytest.approx(4 + 4)  # seven images
+            assert expected("other", 1) == pytest.approx(4 + 1 + 10)
+            assert expected("other", 1, Priority.BULK) == pytest.approx(4 + 1 + 20 + 10)
         await bench.close()
 
     run(test)
 
 
-def test_warming_up_meets_each_size_of_the_first_key_and_the_ends_of_the_others() -> None:
+def test_the_expected_wait_counts_what_is_left_of_the_batch_that_runs() -> None:
     async def test() -> None:
-        sizes = {"one": (1, 2, 4), "other": (2, 3, 4), "third": (2,)}
-        bench = Bench(BatchLimits(sizes=sizes, max_delay_s=0, max_images=9, max_bytes=9))
-        analyse = bench.batcher._analyse
-
-        def slow(images: Tensor, key: str) -> Tensor:
-            bench.clock.time += len(images) * {"one": 0.5, "other": 2.0, "third": 8.0}[key]
-            return analyse(images, key)
-
-        bench.batcher._analyse = slow
-        prices = await bench.batcher.warm_up(image(7))
-        seen = [(key, len(batch)) for key, batch in zip(bench.keys, bench.seen, strict=True)]
-        cold = [("one", 1), ("one", 2), ("one", 4), ("other", 2), ("other", 4), ("third", 2)]
-        assert seen == [*cold, ("one", 4), ("other", 4), ("third", 2)]
-        assert prices == {"one": 0.5, "other": 2.0, "third": 8.0}
+        bench = Bench(executor=(held := HeldExecutor()))
+        for size in SIZES["one"]:
+            bench.batcher._work.times.learn("one", size, float(size))
+        running = bench.call(1, 2, 3, 4)
+        await bench.clock.advance(1.5)
+        expected = bench.batcher.expected_wait_s("one", 1, Priority.INTERACTIVE)
+        assert expected == pytest.approx(2.5 + 1)
+        await bench.clock.advance(9)
+        overdue = bench.batcher.expected_wait_s("one", 1, Priority.INTERACTIVE)
+        assert overdue == pytest.approx(1)
+        held.release()
+        await running
         await bench.close()
 
     run(test)
@@ -402,8 +417,8 @@ def test_a_deadline_is_not_spent_on_waiting_for_others() -> None:
         )
         bench.call(*range(8))
         await settle()
-        waiting = bench.call(8, deadline=7.0)
-        await bench.clock.advance(4.0)  # what a batch takes: the next one has to run by 3 of 7
+        waiting = bench.call(8, deadline=9.0)
+        await bench.clock.advance(4.0)  # what a batch takes: two of them are kept free of 9
         held.release()
         await settle()
         held.release()
@@ -560,6 +575,133 @@ def test_a_deadline_that_the_work_ahead_cannot_meet_fails_on_arrival() -> None:
         await bench.close()
 
     run(test)
+
+
+def test_a_deadline_that_the_calls_own_batch_cannot_meet_fails_on_arrival() -> None:
+    async def test() -> None:
+        bench = Bench()
+        for size in SIZES["one"]:
+            bench.batcher._work.times.learn("one", size, float(size))
+        with pytest.raises(DeadlineError, match="own batch"):
+            await bench.call(1, 2, 3, deadline=3.9)
+        assert not bench.seen
+        assert values(await bench.call(1, 2, 3, deadline=4.1)) == [1, 2, 3]
+        await bench.close()
+
+    run(test)
+
+
+def test_an_estimate_that_is_too_long_does_not_turn_callers_away_for_ever() -> None:
+    async def test() -> None:
+        bench = Bench()
+        for size in SIZES["one"]:
+            bench.batcher._work.times.learn("one", size, 100.0)
+        refused = 0
+        while True:
+            (outcome,) = await asyncio.gather(bench.call(1, deadline=1.0), return_exceptions=True)
+            if not isinstance(outcome, DeadlineError):
+                break
+            refused += 1
+        assert 10 < refused < 100
+        assert values(outcome) == [1]
+        assert bench.batcher.expected_wait_s("one", 1, Priority.INTERACTIVE) < 1
+        await bench.close()
+
+    run(test)
+
+
+def test_an_image_whose_batch_would_end_after_its_deadline_is_not_analysed() -> None:
+    async def test() -> None:
+        held = HeldExecutor()
+        bench = Bench(executor=held)
+        for size in SIZES["one"]:
+            bench.batcher._work.times.learn("one", size, float(size))
+        running = bench.call(1, 2, 3, 4)
+        await settle()
+        late, fine = bench.call(5, deadline=6.0), bench.call(6)
+        await bench.clock.advance(5.5)  # a batch that took longer than expected
+        held.release()
+        await settle()
+        held.release()
+        assert values(await fine) == [6]
+        with pytest.raises(DeadlineError, match="batch"):
+            await late
+        assert bench.observer.reasons == ["late"]
+        assert [batch.flatten().tolist() for batch in bench.seen[1:]] == [[6]]
+        await running
+        await bench.close()
+
+    run(test)
+
+
+def test_bulk_holds_its_share_of_the_queue_and_others_find_the_rest() -> None:
+    async def test() -> None:
+        limits = BatchLimits(
+            sizes=SIZES, max_delay_s=0.0, max_images=8, max_bytes=100, bulk_share=0.5
+        )
+        bench = Bench(limits, HeldExecutor())
+        flood = [bench.call(each, priority=Priority.BULK) for each in range(20)]
+        await settle()
+        refused = [call.exception() for call in flood if call.done()]
+        assert len(refused) == 16
+        for error in refused:
+            assert isinstance(error, QueueFullError)
+            assert "of bulk" in str(error)
+        interactive = [bench.call(each) for each in range(5)]
+        await settle()
+        assert [call.done() for call in interactive] == [False] * 4 + [True]
+        closing = asyncio.ensure_future(bench.close())
+        await bench.clock.advance(1.0)
+        await closing
+        await asyncio.gather(*flood, *interactive, return_exceptions=True)
+        assert bench.observer.held == 0
+
+    run(test)
+
+
+def test_batches_that_fail_in_a_row_are_told_and_one_that_succeeds_starts_anew() -> None:
+    async def test() -> None:
+        bench = Bench()
+        for value in (13, 13, 5, 13, 13):
+            await asyncio.gather(bench.call(value), return_exceptions=True)
+        assert not bench.batcher.failing.is_set()
+        await asyncio.gather(bench.call(13), return_exceptions=True)
+        assert bench.batcher.failing.is_set()
+        assert bench.observer.failed == 5
+        bench.batcher.recovered()
+        assert not bench.batcher.failing.is_set()
+        await bench.close()
+
+    run(test)
+
+
+@pytest.mark.parametrize("fault", ["batch", "waited", "batch_failed"])
+def test_a_fault_of_the_batcher_itself_leaves_nobody_waiting(
+    fault: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test() -> None:
+        held = HeldExecutor()
+        bench = Bench(executor=held)
+
+        def broken(*_: object) -> None:
+            raise LookupError("a fault")
+
+        first = bench.call(13 if fault == "batch_failed" else 1)
+        second = bench.call(2, 3, 4, 5)
+        setattr(bench.observer, fault, broken)
+        await settle()
+        if held.held:
+            held.release()
+        results = await asyncio.gather(first, second, return_exceptions=True)
+        assert [type(result) for result in results] == [BatchFailedError] * 2
+        assert bench.batcher.died.is_set()
+        assert bench.observer.held == 0
+        with pytest.raises(DrainingError):
+            await bench.call(6)
+        await bench.close()
+
+    run(test)
+    assert "No batch will be formed" in caplog.text
 
 
 @pytest.mark.parametrize(("images", "size_bytes", "named"), [(61, 1, "images"), (1, 990, "bytes")])

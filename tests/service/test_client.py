@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import threading
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from service.results import (
     InvalidRequestError,
     Level,
     MessageTooLargeError,
+    Priority,
     RequestTimeoutError,
     ServerBusyError,
     ServerFailureError,
@@ -23,6 +27,11 @@ from service.results import (
     Verdict,
 )
 from service.server import DetectionServer
+
+
+def metrics_of(server: DetectionServer) -> str:
+    with urllib.request.urlopen(server.metrics_url) as reply:
+        return str(reply.read().decode())
 
 
 async def test_a_blocking_client_sends_bytes_files_and_pixels(
@@ -99,6 +108,59 @@ async def test_a_late_answer_is_a_timeout(
     async with AsyncClient(server.address, timeout_s=0.1) as client:
         with pytest.raises(RequestTimeoutError, match="timeout_s"):
             await client.detect([images.png()])
+
+
+@pytest.mark.parametrize("method", ["detect", "bundle"])
+async def test_no_time_at_all_is_a_wait_of_its_own_and_not_the_default(
+    server: DetectionServer, images: Any, method: str
+) -> None:
+    arguments = ([images.png()],) if method == "detect" else ()
+    with Client(server.address) as client:
+        blocking = functools.partial(getattr(client, method), *arguments, timeout_s=0)
+        with pytest.raises(RequestTimeoutError):
+            await asyncio.to_thread(blocking)
+    async with AsyncClient(server.address) as other:
+        with pytest.raises(RequestTimeoutError):
+            await getattr(other, method)(*arguments, timeout_s=0)
+
+
+async def test_a_call_of_bulk_priority_is_answered_and_finds_its_share_of_the_queue_only(
+    start: Callable[..., Any], pipeline: Any, images: Any
+) -> None:
+    server = await start(max_queue_images=4, max_images_per_request=2)
+    pipeline.open.clear()
+    async with AsyncClient(server.address) as client:
+        bulk = asyncio.ensure_future(
+            client.detect([images.png(1), images.png(1)], priority=Priority.BULK)
+        )
+        for _ in range(1000):
+            if "offpath_queue_images 2.0" in await asyncio.to_thread(metrics_of, server):
+                break
+        with pytest.raises(ServerBusyError, match="of bulk"):
+            await client.detect([images.png()], priority=Priority.BULK)
+        interactive = asyncio.ensure_future(client.detect([images.png(2)]))
+        pipeline.open.set()
+        assert (await bulk).detections[1].label == "dog"
+        assert (await interactive).detections[0].label == "ship"
+
+
+async def test_an_asynchronous_client_reads_files_beside_the_event_loop(
+    server: DetectionServer, images: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "image.png"
+    file.write_bytes(images.png(1, 2))
+    threads: list[str] = []
+    read = Path.read_bytes
+
+    def noted(path: Path) -> bytes:
+        threads.append(threading.current_thread().name)
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", noted)
+    async with AsyncClient(server.address) as client:
+        assert (await client.detect([file])).detections[0].label == "dog"
+    assert len(threads) == 1
+    assert threads != [threading.main_thread().name]
 
 
 async def test_a_full_queue_says_when_to_retry(

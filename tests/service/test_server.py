@@ -382,7 +382,7 @@ async def test_health_tells_life_and_readiness_apart(server: DetectionServer, ch
     for name in ("", SERVICE):
         reply = await health.Check(health_pb2.HealthCheckRequest(service=name))
         assert reply.status == health_pb2.HealthCheckResponse.SERVING
-    await server._health.draining()
+    await server._health.not_ready()
     alive = await health.Check(health_pb2.HealthCheckRequest(service=""))
     ready = await health.Check(health_pb2.HealthCheckRequest(service=SERVICE))
     assert alive.status == health_pb2.HealthCheckResponse.SERVING
@@ -431,6 +431,72 @@ async def test_a_port_in_use_is_a_clear_error(start: Callable[..., Any], field: 
         port = taken.getsockname()[1]
         with pytest.raises(StartError, match=f"{port}.*in use.*--{field.replace('_', '-')}"):
             await start(**{field: port})
+
+
+async def test_a_server_whose_batches_fail_in_a_row_is_not_ready_until_a_probe_succeeds(
+    start: Callable[..., Any], pipeline: Any, images: Any
+) -> None:
+    server = await start(max_failed_batches=2, probe_interval_s=0.5)
+    good, bad = (
+        pb.DetectRequest(images=[pb.Image(encoded=images.png(pixel))])
+        for pixel in (0, images.failing_pixel)
+    )
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        stub = pb_grpc.DetectionServiceStub(channel)
+        watch = health_pb2_grpc.HealthStub(channel).Watch(
+            health_pb2.HealthCheckRequest(service=SERVICE)
+        )
+        seen = [(await watch.read()).status]
+        for _ in range(2):
+            assert (await failure(stub.Detect(bad))).code() is grpc.StatusCode.INTERNAL
+        seen += [(await watch.read()).status for _ in range(2)]
+        statuses = health_pb2.HealthCheckResponse
+        assert seen == [statuses.SERVING, statuses.NOT_SERVING, statuses.SERVING]
+        assert len((await stub.Detect(good)).detections) == 1
+        watch.cancel()
+    assert "offpath_failed_batches_total" in await metrics_of(server)
+
+
+async def test_a_fault_of_the_batcher_ends_the_server_and_no_caller_hangs(
+    start: Callable[..., Any], images: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = await start(drain_delay_s=60)
+
+    def broken(*_: object) -> None:
+        raise LookupError("a fault of our own")
+
+    monkeypatch.setattr(server._metrics, "waited", broken)
+    request = pb.DetectRequest(images=[pb.Image(encoded=images.png())])
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        stub = pb_grpc.DetectionServiceStub(channel)
+        assert (await failure(stub.Detect(request))).code() is grpc.StatusCode.INTERNAL
+        await server.died.wait()
+        assert (await failure(stub.Detect(request))).code() is grpc.StatusCode.UNAVAILABLE
+    async with asyncio.timeout(30):  # the drain delay is for servers that still answer
+        await server.drain()
+
+
+async def test_an_analysis_that_never_ends_does_not_hold_up_the_end(
+    start: Callable[..., Any], pipeline: Any, images: Any
+) -> None:
+    server = await start(drain_timeout_s=0.1)
+    pipeline.open.clear()
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        request = pb.DetectRequest(images=[pb.Image(encoded=images.png())])
+        call = asyncio.ensure_future(pb_grpc.DetectionServiceStub(channel).Detect(request))
+        for _ in range(1000):
+            if "offpath_queue_images 1.0" in await metrics_of(server):
+                break
+        async with asyncio.timeout(60):
+            assert not await server.drain()
+        assert (await failure(call)).code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_priority_that_is_unknown_is_an_invalid_argument(stub: Any, images: Any) -> None:
+    request = pb.DetectRequest(images=[pb.Image(encoded=images.png())], priority=7)
+    error = await failure(stub.Detect(request))
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert list(violations(error)) == ["priority"]
 
 
 async def test_two_servers_do_not_share_a_port(

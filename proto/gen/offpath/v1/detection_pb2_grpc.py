@@ -64,7 +64,8 @@ class DetectionServiceServicer:
         RESOURCE_EXHAUSTED: the queue is full (reason QUEUE_FULL), or the caller has used up its quota
         of calls or images (QUOTA_EXCEEDED); google.rpc.RetryInfo says when to try again.
         Without details: the message is larger than the server's limit.
-        DEADLINE_EXCEEDED: the deadline passed, or is sure to pass before the queue gets there.
+        DEADLINE_EXCEEDED: the deadline passed, or is likely to pass before the images' own batch is
+        done, by the times that batches took of late; told at once, not when it has passed.
         UNAVAILABLE: the server is shutting down; another one may answer.
         INTERNAL: a fault of the server; its log knows more under the request id.
         """
