@@ -35,6 +35,13 @@ class Health:
         """The bundle is loaded and warm."""
         await self._servicer.set(self._service_name, health_pb2.HealthCheckResponse.SERVING)
 
-    async def not_ready(self) -> None:
-        """Send nothing new here: it drains, or its batches fail."""
+    async def draining(self) -> None:
+        """Send nothing new here."""
+        await self._turn_away()
+
+    async def failing(self) -> None:
+        """Send nothing here until it is ready again: its batches fail."""
+        await self._turn_away()
+
+    async def _turn_away(self) -> None:
         await self._servicer.set(self._service_name, health_pb2.HealthCheckResponse.NOT_SERVING)
