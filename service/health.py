@@ -40,8 +40,12 @@ class Health:
         """The bundle is loaded and warm."""
         await self._set(ready=True)
 
-    async def not_ready(self) -> None:
-        """Send nothing new here: it drains, or its batches fail."""
+    async def draining(self) -> None:
+        """Send nothing new here."""
+        await self._set(ready=False)
+
+    async def failing(self) -> None:
+        """Send nothing here until it is ready again: its batches fail."""
         await self._set(ready=False)
 
     async def _set(self, *, ready: bool) -> None:

@@ -143,7 +143,7 @@ class DetectionServer:
             Whether every accepted call was answered within the drain timeout.
         """
         await self._stop_watching()
-        await self._health.not_ready()
+        await self._health.draining()
         if not self.died.is_set():
             _log.info("Draining: takes calls for %g s more", self._settings.drain_delay_s)
             await asyncio.sleep(self._settings.drain_delay_s)

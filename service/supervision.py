@@ -39,7 +39,7 @@ async def supervise(
     key, sizes = next(iter(batcher.sizes.items()))
     while True:
         await batcher.failing.wait()
-        await health.not_ready()
+        await health.failing()
         _log.error("Batches fail in a row: not ready until a probe succeeds")
         while batcher.failing.is_set():
             await sleep(retry_s)

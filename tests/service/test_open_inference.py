@@ -213,7 +213,7 @@ async def test_readiness_ends_with_draining_and_life_does_not(
     health = health_pb2_grpc.HealthStub(channel)
     check = health_pb2.HealthCheckRequest(service=SERVICE)
     assert (await health.Check(check)).status == health_pb2.HealthCheckResponse.SERVING
-    await server._health.not_ready()
+    await server._health.draining()
     assert (await health.Check(check)).status == health_pb2.HealthCheckResponse.NOT_SERVING
     assert not (await stub.ServerReady(pb.ServerReadyRequest())).ready
     assert not (await stub.ModelReady(pb.ModelReadyRequest(name="offpath"))).ready

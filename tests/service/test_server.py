@@ -382,7 +382,7 @@ async def test_health_tells_life_and_readiness_apart(server: DetectionServer, ch
     for name in ("", SERVICE):
         reply = await health.Check(health_pb2.HealthCheckRequest(service=name))
         assert reply.status == health_pb2.HealthCheckResponse.SERVING
-    await server._health.not_ready()
+    await server._health.draining()
     alive = await health.Check(health_pb2.HealthCheckRequest(service=""))
     ready = await health.Check(health_pb2.HealthCheckRequest(service=SERVICE))
     assert alive.status == health_pb2.HealthCheckResponse.SERVING

@@ -39,7 +39,7 @@ class FakeHealth:
         self.told.append("ready")
         self.is_ready.set()
 
-    async def not_ready(self) -> None:
+    async def failing(self) -> None:
         self.told.append("not ready")
 
 
