@@ -254,16 +254,8 @@ class Pipeline:
         verdict, reason = self._decide(level.conformal, predicted, score, p_value, alpha)
         steady = findings.steadiness
         if steady is not None and verdict is not Verdict.ABSTAIN:
-            threshold = level.conformal.threshold(predicted, alpha)
-            ends = [float(ends[row]) for ends in (steady.least_p_values, steady.greatest_p_values)]
-            if ends[0] <= threshold < ends[1]:
-                verdict, reason = (
-                    Verdict.ABSTAIN,
-                    (
-                        "The rounding of this machine decides: the p-value may lie anywhere from "
-                        f"{ends[0]:.3g} to {ends[1]:.3g} (flagged up to {threshold:.3g})."
-                    ),
-                )
+            undecided = _undecided(steady, row, level.conformal.threshold(predicted, alpha))
+            verdict, reason = (Verdict.ABSTAIN, undecided) if undecided else (verdict, reason)
         if verdict is Verdict.OFF_PATH:
             reason += f" Above all, {_loudest(level, findings.testimony[row])}."
         return Detection(
@@ -367,6 +359,17 @@ def _scored(level: Level, seen: Observation) -> SuspicionScores:
         scores=torch.cat([part.scores for part in parts])[:count],
         layer_weights=torch.cat([part.layer_weights for part in parts])[:count],
         testimony=torch.cat([part.testimony for part in parts])[:count],
+    )
+
+
+def _undecided(steady: Steadiness, row: int, threshold: float) -> str | None:
+    """Why rounding decides between two verdicts, where it does."""
+    least, greatest = float(steady.least_p_values[row]), float(steady.greatest_p_values[row])
+    if not least <= threshold < greatest:
+        return None
+    return (
+        "The rounding of this machine decides: the p-value may lie anywhere from "
+        f"{least:.3g} to {greatest:.3g} (flagged up to {threshold:.3g})."
     )
 
 
