@@ -259,7 +259,7 @@ def encode_detection(
         reason=detection.reason if exact and Right.EXPLANATION in rights else "",
         level=_LEVELS[detection.level],
         passes=passes,
-        unstable_gates=detection.unstable_gates,
+        unstable_gates=detection.unstable_gates if exact else None,
     )
     if path is not None:
         message.path.CopyFrom(_encode_path(path))

@@ -114,7 +114,7 @@ class Detection:
         p_value_is_bucket: Whether the p-value is rounded up, as it is for callers who are not told
             the score.
         unstable_gates: Gates of the image and its copies that are open or closed by rounding; where
-            that would change the verdict, it is an abstention.
+            that would change the verdict, it is an abstention. None where it is not told.
     """
 
     predicted_class: int
@@ -130,7 +130,7 @@ class Detection:
     path: tuple[LayerPath, ...] = ()
     layers: tuple[LayerWeight, ...] = ()
     p_value_is_bucket: bool = False
-    unstable_gates: int = 0
+    unstable_gates: int | None = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -30,7 +30,7 @@ class Right(StrEnum):
     """
 
     SCORE = "score"
-    """Score, probability and the exact p-value."""
+    """Score, probability, the exact p-value, and unstable gates."""
     PATH = "path"
     """The path: bits, logits and activations of all gates."""
     EXPLANATION = "explanation"

@@ -185,6 +185,7 @@ async def test_the_reason_names_the_p_value_and_so_needs_the_score_as_well(
         (found,) = (await stub.Detect(request_of(), metadata=bearer("t"))).detections
     assert found.reason == ("For the test." if told else "")
     assert found.HasField("score") is ("score" in rights)
+    assert found.HasField("unstable_gates") is ("score" in rights)
 
 
 @pytest.mark.parametrize(
