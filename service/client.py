@@ -268,6 +268,7 @@ def _parse_detection(message: pb.Detection) -> Detection:
         passes=message.passes,
         verdict=_VERDICTS[message.verdict],
         reason=message.reason,
+        in_campaign=message.in_campaign,
         path=tuple(_parse_layer(layer) for layer in message.path.layers),
         layers=tuple(LayerWeight(name=each.name, weight=each.weight) for each in message.layers),
     )

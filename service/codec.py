@@ -162,7 +162,12 @@ def _decode_image(image: pb.Image, index: int) -> SentImage:
 
 
 def encode_detection(
-    detection: Detection, *, passes: int, path: PathVectors | None = None, layers: bool = False
+    detection: Detection,
+    *,
+    passes: int,
+    path: PathVectors | None = None,
+    layers: bool = False,
+    in_campaign: bool = False,
 ) -> pb.Detection:
     """One detection as a message.
 
@@ -171,6 +176,7 @@ def encode_detection(
         passes: Passes of the network that it cost.
         path: The image's path, of a batch of one, where it is wanted.
         layers: Whether the layers' weights are wanted.
+        in_campaign: Whether to say that the image belongs to a query campaign.
     """
     message = pb.Detection(
         predicted_class=detection.predicted_class,
@@ -183,6 +189,7 @@ def encode_detection(
         reason=detection.reason,
         level=_LEVELS[detection.level],
         passes=passes,
+        in_campaign=in_campaign,
     )
     if path is not None:
         message.path.CopyFrom(_encode_path(path))

@@ -18,6 +18,7 @@ from grpc_status import rpc_status
 
 from detector.errors import BudgetError, ImageError, InvalidInputError, OffpathError
 from service.admission import DeadlineError, DrainingError, QueueFullError
+from service.campaigns import CampaignError
 
 __all__ = ["STATUS_TABLE", "RequestError", "RichStatus", "StartError", "Violation", "status_of"]
 
@@ -72,6 +73,7 @@ STATUS_TABLE: tuple[tuple[type[OffpathError], grpc.StatusCode, str], ...] = (
     (ImageError, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_IMAGE"),
     (InvalidInputError, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_INPUT"),
     (QueueFullError, grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL"),
+    (CampaignError, grpc.StatusCode.RESOURCE_EXHAUSTED, "CAMPAIGN"),
     (DeadlineError, grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_TOO_SHORT"),
     (DrainingError, grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN"),
 )
@@ -98,7 +100,7 @@ def _details(error: Exception) -> list[Message]:
             return [_bad_request(error.violations)]
         case InvalidInputError():
             return [_bad_request((Violation(error.field, str(error)),))]
-        case QueueFullError():
+        case QueueFullError() | CampaignError():
             delay = Duration()
             delay.FromNanoseconds(int(error.retry_after_s * 1e9))
             return [error_details_pb2.RetryInfo(retry_delay=delay)]

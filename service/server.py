@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import signal
 import socket
 from collections.abc import Callable
@@ -19,6 +20,8 @@ from detector.bundle import Bundle, load_bundle
 from detector.images import ImageLimits
 from detector.pipeline import Findings
 from service.batcher import Batcher, BatchLimits
+from service.campaigns import CampaignGuard, CampaignWatch, QueryHasher
+from service.clock import MonotonicClock
 from service.decoding import Decoder
 from service.devices import chosen_device
 from service.errors import StartError
@@ -72,6 +75,7 @@ class DetectionServer:
             batcher=self._batcher,
             decoder=self._decoder,
             metrics=self._metrics,
+            campaigns=self._build_campaign_guard(),
             max_images=settings.max_images_per_request,
         )
         self._calls = CallInterceptor(self._metrics)
@@ -148,6 +152,27 @@ class DetectionServer:
             (SERVICE_NAME, HEALTH_SERVICE_NAME, reflection.SERVICE_NAME), server
         )
         return server
+
+    def _build_campaign_guard(self) -> CampaignGuard:
+        settings, pipeline = self._settings, self._bundle.pipeline
+        watch = CampaignWatch(
+            settings.campaign_rule(),
+            hasher=QueryHasher(
+                gates=pipeline.layout.gates,
+                height=pipeline.preprocessing.height,
+                width=pipeline.preprocessing.width,
+                key=secrets.token_bytes(32),
+            ),
+            most_principals=settings.campaign_principals,
+            clock=MonotonicClock(),
+        )
+        self._metrics.active_campaigns.set_function(watch.active)
+        return CampaignGuard(
+            watch,
+            policy=settings.campaign_policy,
+            exempt=settings.campaign_exempt_principals,
+            observer=self._metrics,
+        )
 
     async def _start(self) -> None:
         self._bind()

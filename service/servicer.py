@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from offpath.v1 import detection_pb2 as pb
 from offpath.v1 import detection_pb2_grpc as pb_grpc
 from torch import Tensor
@@ -14,6 +16,7 @@ from detector.bundle import Bundle
 from detector.pipeline import Findings, Level
 from service import codec
 from service.batcher import Batcher, Row
+from service.campaigns import CampaignGuard, principal_of_peer
 from service.codec import DetectCall, SentImage
 from service.decoding import Decoder
 from service.errors import RequestError, Violation
@@ -34,6 +37,7 @@ class DetectionServicer(pb_grpc.DetectionServiceServicer):
         batcher: Where images are analysed.
         decoder: Where images are decoded.
         metrics: Where answers are counted.
+        campaigns: Who looks for query campaigns.
         max_images: Most images in one request.
     """
 
@@ -44,6 +48,7 @@ class DetectionServicer(pb_grpc.DetectionServiceServicer):
         batcher: Batcher[Findings],
         decoder: Decoder,
         metrics: Metrics,
+        campaigns: CampaignGuard,
         max_images: int,
     ) -> None:
         self._bundle = bundle
@@ -51,6 +56,7 @@ class DetectionServicer(pb_grpc.DetectionServiceServicer):
         self._batcher = batcher
         self._decoder = decoder
         self._metrics = metrics
+        self._campaigns = campaigns
         self._max_images = max_images
         self._description = codec.encode_bundle(bundle)
 
@@ -78,7 +84,12 @@ class DetectionServicer(pb_grpc.DetectionServiceServicer):
         ):
             images = await self._decode(call.images)
             rows = await self._batcher.submit(images, level.name, deadline=deadline)
-            return self._reply(call, rows, level)
+            in_campaign = self._campaigns.judge(
+                principal_of_peer(context.peer()),
+                _seen(images, rows),
+                request_id=current_request_id(),
+            )
+            return self._reply(call, rows, level, in_campaign)
 
     async def GetBundle(  # noqa: N802  # the contract's name
         self,
@@ -89,10 +100,10 @@ class DetectionServicer(pb_grpc.DetectionServiceServicer):
         return self._description
 
     def _reply(
-        self, call: DetectCall, rows: list[Row[Findings]], level: Level
+        self, call: DetectCall, rows: list[Row[Findings]], level: Level, in_campaign: list[bool]
     ) -> pb.DetectResponse:
         detections = []
-        for row in rows:
+        for row, belongs in zip(rows, in_campaign, strict=True):
             detection = self._pipeline.detect(row.batch, row.index, call.alpha)
             self._metrics.answered(
                 level=level.name,
@@ -103,7 +114,11 @@ class DetectionServicer(pb_grpc.DetectionServiceServicer):
             path = row.batch.path[row.index : row.index + 1] if call.include_path else None
             detections.append(
                 codec.encode_detection(
-                    detection, passes=level.passes, path=path, layers=call.include_layers
+                    detection,
+                    passes=level.passes,
+                    path=path,
+                    layers=call.include_layers,
+                    in_campaign=belongs,
                 )
             )
         return codec.encode_reply(
@@ -121,3 +136,11 @@ class DetectionServicer(pb_grpc.DetectionServiceServicer):
         if violations:
             raise RequestError(violations)
         return [result for result in results if isinstance(result, Tensor)]
+
+
+def _seen(
+    images: list[Tensor], rows: list[Row[Findings]]
+) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.uint8]]]:
+    """Path and pixels of each image, as arrays."""
+    for image, row in zip(images, rows, strict=True):
+        yield row.batch.path.bits[row.index].numpy(), image.numpy()

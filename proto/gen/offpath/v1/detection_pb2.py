@@ -24,17 +24,17 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aoffpath/v1/detection.proto\x12\noffpath.v1\"\xa0\x01\n\rDetectRequest\x12!\n\x06images\x18\x01 \x03(\x0b\x32\x11.offpath.v1.Image\x12\x12\n\x05\x61lpha\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x0cinclude_path\x18\x03 \x01(\x08\x12\x16\n\x0einclude_layers\x18\x04 \x01(\x08\x12 \n\x05level\x18\x05 \x01(\x0e\x32\x11.offpath.v1.LevelB\x08\n\x06_alpha\"H\n\x05Image\x12\x11\n\x07\x65ncoded\x18\x01 \x01(\x0cH\x00\x12$\n\x03raw\x18\x02 \x01(\x0b\x32\x15.offpath.v1.RawTensorH\x00\x42\x06\n\x04kind\"J\n\tRawTensor\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x0e\n\x06height\x18\x02 \x01(\r\x12\r\n\x05width\x18\x03 \x01(\r\x12\x10\n\x08\x63hannels\x18\x04 \x01(\r\"f\n\x0e\x44\x65tectResponse\x12)\n\ndetections\x18\x01 \x03(\x0b\x32\x15.offpath.v1.Detection\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rbundle_digest\x18\x03 \x01(\t\"\xa8\x02\n\tDetection\x12\x17\n\x0fpredicted_class\x18\x01 \x01(\r\x12\r\n\x05label\x18\x02 \x01(\t\x12\x13\n\x0bprobability\x18\x03 \x01(\x01\x12\r\n\x05score\x18\x04 \x01(\x01\x12\x0f\n\x07p_value\x18\x05 \x01(\x01\x12\r\n\x05\x61lpha\x18\x06 \x01(\x01\x12$\n\x07verdict\x18\x07 \x01(\x0e\x32\x13.offpath.v1.Verdict\x12\x0e\n\x06reason\x18\x08 \x01(\t\x12\x1e\n\x04path\x18\t \x01(\x0b\x32\x10.offpath.v1.Path\x12\'\n\x06layers\x18\n \x03(\x0b\x32\x17.offpath.v1.LayerWeight\x12 \n\x05level\x18\x0b \x01(\x0e\x32\x11.offpath.v1.Level\x12\x0e\n\x06passes\x18\x0c \x01(\r\"-\n\x04Path\x12%\n\x06layers\x18\x01 \x03(\x0b\x32\x15.offpath.v1.LayerPath\"[\n\tLayerPath\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05gates\x18\x02 \x01(\r\x12\x0c\n\x04\x62its\x18\x03 \x01(\x0c\x12\x0e\n\x06logits\x18\x04 \x03(\x02\x12\x13\n\x0b\x61\x63tivations\x18\x05 \x03(\x02\"+\n\x0bLayerWeight\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06weight\x18\x02 \x01(\x01\"\x12\n\x10GetBundleRequest\"\x84\x03\n\x11GetBundleResponse\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x16\n\x0eschema_version\x18\x02 \x01(\r\x12\x0f\n\x07\x63reated\x18\x03 \x01(\t\x12,\n\x07\x63lasses\x18\x04 \x03(\x0b\x32\x1b.offpath.v1.CalibratedClass\x12\r\n\x05\x61lpha\x18\x05 \x01(\x01\x12\x16\n\x0esmallest_alpha\x18\x06 \x01(\x01\x12\x12\n\nconfidence\x18\x07 \x01(\x01\x12\x11\n\tguarantee\x18\x08 \x01(\t\x12\x10\n\x08\x62\x61\x63kbone\x18\t \x01(\t\x12\x14\n\x0cinput_height\x18\n \x01(\r\x12\x13\n\x0binput_width\x18\x0b \x01(\r\x12&\n\x06layers\x18\x0c \x03(\x0b\x32\x16.offpath.v1.GatedLayer\x12+\n\x06levels\x18\r \x03(\x0b\x32\x1b.offpath.v1.CalibratedLevel\x12(\n\rdefault_level\x18\x0e \x01(\x0e\x32\x11.offpath.v1.Level\";\n\x0f\x43\x61libratedClass\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1a\n\x12\x63\x61libration_images\x18\x02 \x01(\r\"\xa3\x01\n\x0f\x43\x61libratedLevel\x12 \n\x05level\x18\x01 \x01(\x0e\x32\x11.offpath.v1.Level\x12\x0e\n\x06passes\x18\x02 \x01(\r\x12\x0e\n\x06\x63opies\x18\x03 \x03(\t\x12\x0e\n\x06\x66usion\x18\x04 \x01(\t\x12#\n\x16milliseconds_per_image\x18\x05 \x01(\x01H\x00\x88\x01\x01\x42\x19\n\x17_milliseconds_per_image\")\n\nGatedLayer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05gates\x18\x02 \x01(\r*V\n\x05Level\x12\x15\n\x11LEVEL_UNSPECIFIED\x10\x00\x12\x0e\n\nLEVEL_FAST\x10\x01\x12\x12\n\x0eLEVEL_STANDARD\x10\x02\x12\x12\n\x0eLEVEL_THOROUGH\x10\x03*b\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x13\n\x0fVERDICT_ON_PATH\x10\x01\x12\x14\n\x10VERDICT_OFF_PATH\x10\x02\x12\x13\n\x0fVERDICT_ABSTAIN\x10\x03\x32\x9d\x01\n\x10\x44\x65tectionService\x12?\n\x06\x44\x65tect\x12\x19.offpath.v1.DetectRequest\x1a\x1a.offpath.v1.DetectResponse\x12H\n\tGetBundle\x12\x1c.offpath.v1.GetBundleRequest\x1a\x1d.offpath.v1.GetBundleResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aoffpath/v1/detection.proto\x12\noffpath.v1\"\xa0\x01\n\rDetectRequest\x12!\n\x06images\x18\x01 \x03(\x0b\x32\x11.offpath.v1.Image\x12\x12\n\x05\x61lpha\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x0cinclude_path\x18\x03 \x01(\x08\x12\x16\n\x0einclude_layers\x18\x04 \x01(\x08\x12 \n\x05level\x18\x05 \x01(\x0e\x32\x11.offpath.v1.LevelB\x08\n\x06_alpha\"H\n\x05Image\x12\x11\n\x07\x65ncoded\x18\x01 \x01(\x0cH\x00\x12$\n\x03raw\x18\x02 \x01(\x0b\x32\x15.offpath.v1.RawTensorH\x00\x42\x06\n\x04kind\"J\n\tRawTensor\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x0e\n\x06height\x18\x02 \x01(\r\x12\r\n\x05width\x18\x03 \x01(\r\x12\x10\n\x08\x63hannels\x18\x04 \x01(\r\"f\n\x0e\x44\x65tectResponse\x12)\n\ndetections\x18\x01 \x03(\x0b\x32\x15.offpath.v1.Detection\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rbundle_digest\x18\x03 \x01(\t\"\xbd\x02\n\tDetection\x12\x17\n\x0fpredicted_class\x18\x01 \x01(\r\x12\r\n\x05label\x18\x02 \x01(\t\x12\x13\n\x0bprobability\x18\x03 \x01(\x01\x12\r\n\x05score\x18\x04 \x01(\x01\x12\x0f\n\x07p_value\x18\x05 \x01(\x01\x12\r\n\x05\x61lpha\x18\x06 \x01(\x01\x12$\n\x07verdict\x18\x07 \x01(\x0e\x32\x13.offpath.v1.Verdict\x12\x0e\n\x06reason\x18\x08 \x01(\t\x12\x1e\n\x04path\x18\t \x01(\x0b\x32\x10.offpath.v1.Path\x12\'\n\x06layers\x18\n \x03(\x0b\x32\x17.offpath.v1.LayerWeight\x12 \n\x05level\x18\x0b \x01(\x0e\x32\x11.offpath.v1.Level\x12\x0e\n\x06passes\x18\x0c \x01(\r\x12\x13\n\x0bin_campaign\x18\x0e \x01(\x08\"-\n\x04Path\x12%\n\x06layers\x18\x01 \x03(\x0b\x32\x15.offpath.v1.LayerPath\"[\n\tLayerPath\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05gates\x18\x02 \x01(\r\x12\x0c\n\x04\x62its\x18\x03 \x01(\x0c\x12\x0e\n\x06logits\x18\x04 \x03(\x02\x12\x13\n\x0b\x61\x63tivations\x18\x05 \x03(\x02\"+\n\x0bLayerWeight\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06weight\x18\x02 \x01(\x01\"\x12\n\x10GetBundleRequest\"\x84\x03\n\x11GetBundleResponse\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x16\n\x0eschema_version\x18\x02 \x01(\r\x12\x0f\n\x07\x63reated\x18\x03 \x01(\t\x12,\n\x07\x63lasses\x18\x04 \x03(\x0b\x32\x1b.offpath.v1.CalibratedClass\x12\r\n\x05\x61lpha\x18\x05 \x01(\x01\x12\x16\n\x0esmallest_alpha\x18\x06 \x01(\x01\x12\x12\n\nconfidence\x18\x07 \x01(\x01\x12\x11\n\tguarantee\x18\x08 \x01(\t\x12\x10\n\x08\x62\x61\x63kbone\x18\t \x01(\t\x12\x14\n\x0cinput_height\x18\n \x01(\r\x12\x13\n\x0binput_width\x18\x0b \x01(\r\x12&\n\x06layers\x18\x0c \x03(\x0b\x32\x16.offpath.v1.GatedLayer\x12+\n\x06levels\x18\r \x03(\x0b\x32\x1b.offpath.v1.CalibratedLevel\x12(\n\rdefault_level\x18\x0e \x01(\x0e\x32\x11.offpath.v1.Level\";\n\x0f\x43\x61libratedClass\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1a\n\x12\x63\x61libration_images\x18\x02 \x01(\r\"\xa3\x01\n\x0f\x43\x61libratedLevel\x12 \n\x05level\x18\x01 \x01(\x0e\x32\x11.offpath.v1.Level\x12\x0e\n\x06passes\x18\x02 \x01(\r\x12\x0e\n\x06\x63opies\x18\x03 \x03(\t\x12\x0e\n\x06\x66usion\x18\x04 \x01(\t\x12#\n\x16milliseconds_per_image\x18\x05 \x01(\x01H\x00\x88\x01\x01\x42\x19\n\x17_milliseconds_per_image\")\n\nGatedLayer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05gates\x18\x02 \x01(\r*V\n\x05Level\x12\x15\n\x11LEVEL_UNSPECIFIED\x10\x00\x12\x0e\n\nLEVEL_FAST\x10\x01\x12\x12\n\x0eLEVEL_STANDARD\x10\x02\x12\x12\n\x0eLEVEL_THOROUGH\x10\x03*b\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x13\n\x0fVERDICT_ON_PATH\x10\x01\x12\x14\n\x10VERDICT_OFF_PATH\x10\x02\x12\x13\n\x0fVERDICT_ABSTAIN\x10\x03\x32\x9d\x01\n\x10\x44\x65tectionService\x12?\n\x06\x44\x65tect\x12\x19.offpath.v1.DetectRequest\x1a\x1a.offpath.v1.DetectResponse\x12H\n\tGetBundle\x12\x1c.offpath.v1.GetBundleRequest\x1a\x1d.offpath.v1.GetBundleResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'offpath.v1.detection_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LEVEL']._serialized_start=1624
-  _globals['_LEVEL']._serialized_end=1710
-  _globals['_VERDICT']._serialized_start=1712
-  _globals['_VERDICT']._serialized_end=1810
+  _globals['_LEVEL']._serialized_start=1645
+  _globals['_LEVEL']._serialized_end=1731
+  _globals['_VERDICT']._serialized_start=1733
+  _globals['_VERDICT']._serialized_end=1831
   _globals['_DETECTREQUEST']._serialized_start=43
   _globals['_DETECTREQUEST']._serialized_end=203
   _globals['_IMAGE']._serialized_start=205
@@ -44,23 +44,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DETECTRESPONSE']._serialized_start=355
   _globals['_DETECTRESPONSE']._serialized_end=457
   _globals['_DETECTION']._serialized_start=460
-  _globals['_DETECTION']._serialized_end=756
-  _globals['_PATH']._serialized_start=758
-  _globals['_PATH']._serialized_end=803
-  _globals['_LAYERPATH']._serialized_start=805
-  _globals['_LAYERPATH']._serialized_end=896
-  _globals['_LAYERWEIGHT']._serialized_start=898
-  _globals['_LAYERWEIGHT']._serialized_end=941
-  _globals['_GETBUNDLEREQUEST']._serialized_start=943
-  _globals['_GETBUNDLEREQUEST']._serialized_end=961
-  _globals['_GETBUNDLERESPONSE']._serialized_start=964
-  _globals['_GETBUNDLERESPONSE']._serialized_end=1352
-  _globals['_CALIBRATEDCLASS']._serialized_start=1354
-  _globals['_CALIBRATEDCLASS']._serialized_end=1413
-  _globals['_CALIBRATEDLEVEL']._serialized_start=1416
-  _globals['_CALIBRATEDLEVEL']._serialized_end=1579
-  _globals['_GATEDLAYER']._serialized_start=1581
-  _globals['_GATEDLAYER']._serialized_end=1622
-  _globals['_DETECTIONSERVICE']._serialized_start=1813
-  _globals['_DETECTIONSERVICE']._serialized_end=1970
+  _globals['_DETECTION']._serialized_end=777
+  _globals['_PATH']._serialized_start=779
+  _globals['_PATH']._serialized_end=824
+  _globals['_LAYERPATH']._serialized_start=826
+  _globals['_LAYERPATH']._serialized_end=917
+  _globals['_LAYERWEIGHT']._serialized_start=919
+  _globals['_LAYERWEIGHT']._serialized_end=962
+  _globals['_GETBUNDLEREQUEST']._serialized_start=964
+  _globals['_GETBUNDLEREQUEST']._serialized_end=982
+  _globals['_GETBUNDLERESPONSE']._serialized_start=985
+  _globals['_GETBUNDLERESPONSE']._serialized_end=1373
+  _globals['_CALIBRATEDCLASS']._serialized_start=1375
+  _globals['_CALIBRATEDCLASS']._serialized_end=1434
+  _globals['_CALIBRATEDLEVEL']._serialized_start=1437
+  _globals['_CALIBRATEDLEVEL']._serialized_end=1600
+  _globals['_GATEDLAYER']._serialized_start=1602
+  _globals['_GATEDLAYER']._serialized_end=1643
+  _globals['_DETECTIONSERVICE']._serialized_start=1834
+  _globals['_DETECTIONSERVICE']._serialized_end=1991
 # @@protoc_insertion_point(module_scope)

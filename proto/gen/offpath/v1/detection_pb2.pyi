@@ -74,7 +74,7 @@ class DetectResponse(_message.Message):
     def __init__(self, detections: _Optional[_Iterable[_Union[Detection, _Mapping]]] = ..., request_id: _Optional[str] = ..., bundle_digest: _Optional[str] = ...) -> None: ...
 
 class Detection(_message.Message):
-    __slots__ = ("predicted_class", "label", "probability", "score", "p_value", "alpha", "verdict", "reason", "path", "layers", "level", "passes")
+    __slots__ = ("predicted_class", "label", "probability", "score", "p_value", "alpha", "verdict", "reason", "path", "layers", "level", "passes", "in_campaign")
     PREDICTED_CLASS_FIELD_NUMBER: _ClassVar[int]
     LABEL_FIELD_NUMBER: _ClassVar[int]
     PROBABILITY_FIELD_NUMBER: _ClassVar[int]
@@ -87,6 +87,7 @@ class Detection(_message.Message):
     LAYERS_FIELD_NUMBER: _ClassVar[int]
     LEVEL_FIELD_NUMBER: _ClassVar[int]
     PASSES_FIELD_NUMBER: _ClassVar[int]
+    IN_CAMPAIGN_FIELD_NUMBER: _ClassVar[int]
     predicted_class: int
     label: str
     probability: float
@@ -99,7 +100,8 @@ class Detection(_message.Message):
     layers: _containers.RepeatedCompositeFieldContainer[LayerWeight]
     level: Level
     passes: int
-    def __init__(self, predicted_class: _Optional[int] = ..., label: _Optional[str] = ..., probability: _Optional[float] = ..., score: _Optional[float] = ..., p_value: _Optional[float] = ..., alpha: _Optional[float] = ..., verdict: _Optional[_Union[Verdict, str]] = ..., reason: _Optional[str] = ..., path: _Optional[_Union[Path, _Mapping]] = ..., layers: _Optional[_Iterable[_Union[LayerWeight, _Mapping]]] = ..., level: _Optional[_Union[Level, str]] = ..., passes: _Optional[int] = ...) -> None: ...
+    in_campaign: bool
+    def __init__(self, predicted_class: _Optional[int] = ..., label: _Optional[str] = ..., probability: _Optional[float] = ..., score: _Optional[float] = ..., p_value: _Optional[float] = ..., alpha: _Optional[float] = ..., verdict: _Optional[_Union[Verdict, str]] = ..., reason: _Optional[str] = ..., path: _Optional[_Union[Path, _Mapping]] = ..., layers: _Optional[_Iterable[_Union[LayerWeight, _Mapping]]] = ..., level: _Optional[_Union[Level, str]] = ..., passes: _Optional[int] = ..., in_campaign: _Optional[bool] = ...) -> None: ...
 
 class Path(_message.Message):
     __slots__ = ("layers",)

@@ -58,7 +58,9 @@ class DetectionServiceServicer:
         INVALID_ARGUMENT: no image or too many, an image that cannot be read, an alpha out of (0, 1),
         above the bundle's budget or below what its calibration can promise, a level that is
         unknown or that the bundle has no calibration for. Not worth a retry.
-        RESOURCE_EXHAUSTED: the queue is full; google.rpc.RetryInfo says when to try again.
+        RESOURCE_EXHAUSTED: the queue is full (reason QUEUE_FULL), or an image belongs to a query
+        campaign (see `Detection.in_campaign`) and the server refuses those (reason CAMPAIGN);
+        google.rpc.RetryInfo says when to try again.
         Without details: the message is larger than the server's limit.
         DEADLINE_EXCEEDED: the deadline passed, or is sure to pass before the queue gets there.
         UNAVAILABLE: the server is shutting down; another one may answer.
