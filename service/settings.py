@@ -115,7 +115,8 @@ class Settings(BaseSettings):
     """What is done about query campaigns, many nearly identical images from one principal, as
     black-box attacks send them: ``off``, ``observe`` (metrics and a line of log), ``flag`` (replies
     say it too) or ``throttle`` (such calls are refused). Observe: it costs some 40 microseconds an
-    image, and what is right to do depends on who calls."""
+    image, and what is right to do depends on who calls. Callers without a name are told apart by
+    address, those on IPv6 by its first 64 bits; behind a proxy they are one principal."""
 
     campaign_related: Count = 32
     """Earlier nearly identical images that make a campaign. 32: more versions of one image than

@@ -11,6 +11,8 @@ from service.campaigns.rule import CampaignRule
 __all__ = ["QueryWindow"]
 
 _FIRST_SIZE = 16
+_ROUNDING = 1e-6
+"""So that a share such as 0.07 of 100 gates is 7 of them."""
 
 
 class QueryWindow:
@@ -28,8 +30,8 @@ class QueryWindow:
 
     def __init__(self, rule: CampaignRule, *, words: int, sampled_gates: int) -> None:
         self._rule = rule
-        self._most_gates = int(rule.path_share * sampled_gates)
-        self._most_change = int(255 * rule.pixel_change * CELLS)
+        self._most_gates = int(rule.path_share * sampled_gates + _ROUNDING)
+        self._most_change = int(255 * rule.pixel_change * CELLS + _ROUNDING)
         size = min(_FIRST_SIZE, rule.queries)
         # Queries side by side in each row: numpy then compares and sums them at full speed.
         self._paths = np.zeros((words, size), dtype=np.uint64)

@@ -13,6 +13,7 @@ from tests.figures.accuracy import accuracy
 from tests.figures.adaptive import adaptive
 from tests.figures.attacks import attacks
 from tests.figures.bench import Bench
+from tests.figures.campaigns import campaigns
 from tests.figures.cancellation import cancellation
 from tests.figures.evaluation import evaluation
 from tests.figures.extract_memory import extract_memory
@@ -38,6 +39,7 @@ _MEASUREMENTS: dict[str, Measurement] = {
     "attacks": attacks,
     "shift": shift,
     "adaptive": adaptive,
+    "campaigns": campaigns,
     "paper-table": paper_table,
     "evaluation": evaluation,
 }
