@@ -22,8 +22,8 @@ class CampaignRule:
     densest place of 4000 with 5e-3. Of n = 1000 earlier images of that one class the number of
     related ones is binomial, so that 32 come with a probability below 1e-14 even in that place.
     What remains are principals that send 33 versions of one image within the window. Attacks do: of
-    the queries of Square at 8/255 the first with 32 related ones is about the 40th, of
-    HopSkipJump's one before the 100th.
+    the queries of Square at 8/255 the first with 32 related ones is about the 35th, of
+    HopSkipJump's about the 65th.
 
     Args:
         related: Least number of earlier related queries that make a campaign, at least 1.
