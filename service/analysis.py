@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from detector.pipeline import Detection, Findings, Level, Pipeline
 from service.batcher import Batcher, Row
+from service.campaigns import CampaignGuard, principal_of_peer
 from service.codec import AnalysisCall, SentImage
 from service.decoding import Decoder
 from service.errors import RequestError, Violation
 from service.metrics import Metrics
 from service.security.call_record import current_call
 from service.security.disclosure import check_right
-from service.security.principal import Right, current_principal
+from service.security.principal import ANONYMOUS, Right, current_principal
 from service.security.quotas import Quotas
 
 __all__ = ["Analysed", "Analysis", "Judged"]
@@ -23,10 +27,11 @@ __all__ = ["Analysed", "Analysis", "Judged"]
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What is said about one image, and the row of its batch that says so."""
+    """What is said about one image, the row of its batch, and whether it is in a campaign."""
 
     detection: Detection
     row: Row[Findings]
+    in_campaign: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,7 @@ class Analysis:
         decoder: Where images are decoded.
         metrics: Where answers are counted.
         quotas: Who counts what callers use.
+        campaigns: Who looks for query campaigns.
     """
 
     def __init__(
@@ -56,12 +62,14 @@ class Analysis:
         decoder: Decoder,
         metrics: Metrics,
         quotas: Quotas,
+        campaigns: CampaignGuard,
     ) -> None:
         self._pipeline = pipeline
         self._batcher = batcher
         self._decoder = decoder
         self._metrics = metrics
         self._quotas = quotas
+        self._campaigns = campaigns
 
     async def answer(self, call: AnalysisCall, *, remaining_s: float | None) -> Analysed:
         """Judge the images of a call.
@@ -75,6 +83,7 @@ class Analysis:
             InvalidInputError: If an image, the budget or the level is not acceptable.
             QueueFullError: If there is no room.
             QuotaExceededError: If the caller has used up its own.
+            CampaignError: If an image belongs to a query campaign, and those are refused.
             DeadlineError: If the caller would not wait long enough.
             DrainingError: If the server is shutting down.
             BatchFailedError: If the analysis failed.
@@ -100,7 +109,18 @@ class Analysis:
             )
             record.queue_s = max(row.queue_s for row in rows)
             record.analysis_s = max(row.analysis_s for row in rows)
-            return Analysed(tuple(self._judge(row, call.alpha) for row in rows), level)
+            # Callers without a name are told apart by address.
+            name = principal_of_peer(record.peer) if caller is ANONYMOUS else caller.name
+            in_campaign = self._campaigns.judge(
+                name, _seen(images, rows), request_id=record.request_id
+            )
+            return Analysed(
+                tuple(
+                    self._judge(row, call.alpha, in_campaign=each)
+                    for row, each in zip(rows, in_campaign, strict=True)
+                ),
+                level,
+            )
 
     async def _decode(self, images: tuple[SentImage, ...]) -> list[Tensor]:
         """All images at the network's input size, or every field at fault at once."""
@@ -113,7 +133,7 @@ class Analysis:
             raise RequestError(violations)
         return [result for result in results if isinstance(result, Tensor)]
 
-    def _judge(self, row: Row[Findings], alpha: float | None) -> Judged:
+    def _judge(self, row: Row[Findings], alpha: float | None, *, in_campaign: bool) -> Judged:
         detection = self._pipeline.detect(row.batch, row.index, alpha)
         self._metrics.answered(
             level=detection.level,
@@ -123,4 +143,12 @@ class Analysis:
             unstable_gates=detection.unstable_gates,
         )
         current_call().verdicts[detection.verdict.name.lower()] += 1
-        return Judged(detection, row)
+        return Judged(detection, row, in_campaign)
+
+
+def _seen(
+    images: list[Tensor], rows: list[Row[Findings]]
+) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.uint8]]]:
+    """Path and pixels of each image, as arrays."""
+    for image, row in zip(images, rows, strict=True):
+        yield row.batch.path.bits[row.index].numpy(), image.numpy()

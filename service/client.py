@@ -319,6 +319,7 @@ def _parse_detection(message: pb.Detection) -> Detection:
         verdict=_VERDICTS[message.verdict],
         reason=message.reason,
         unstable_gates=message.unstable_gates if message.HasField("unstable_gates") else None,
+        in_campaign=message.in_campaign,
         path=tuple(_parse_layer(layer) for layer in message.path.layers),
         layers=tuple(LayerWeight(name=each.name, weight=each.weight) for each in message.layers),
     )

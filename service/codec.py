@@ -236,6 +236,7 @@ def encode_detection(
     path: PathVectors | None = None,
     layers: bool = False,
     rights: frozenset[Right] = ALL_RIGHTS,
+    in_campaign: bool = False,
 ) -> pb.Detection:
     """One detection as a message.
 
@@ -245,6 +246,7 @@ def encode_detection(
         path: The image's path, of a batch of one, where it is wanted.
         layers: Whether the layers' weights are wanted.
         rights: What the caller may be told beyond prediction, verdict and the p-value's bucket.
+        in_campaign: Whether to say that the image belongs to a query campaign.
     """
     exact = Right.SCORE in rights  # the reason names the p-value as well
     message = pb.Detection(
@@ -260,6 +262,7 @@ def encode_detection(
         level=_LEVELS[detection.level],
         passes=passes,
         unstable_gates=detection.unstable_gates if exact else None,
+        in_campaign=in_campaign,
     )
     if path is not None:
         message.path.CopyFrom(_encode_path(path))

@@ -18,6 +18,7 @@ from grpc_status import rpc_status
 
 from detector.errors import BudgetError, ImageError, InvalidInputError, OffpathError
 from service.admission import DeadlineError, DrainingError, QueueFullError
+from service.campaigns import CampaignError
 from service.security.errors import (
     PermissionDeniedError,
     QuotaExceededError,
@@ -93,6 +94,7 @@ STATUS_TABLE: tuple[tuple[type[OffpathError], grpc.StatusCode, str], ...] = (
     (PermissionDeniedError, grpc.StatusCode.PERMISSION_DENIED, "MISSING_RIGHT"),
     (QuotaExceededError, grpc.StatusCode.RESOURCE_EXHAUSTED, "QUOTA_EXCEEDED"),
     (QueueFullError, grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL"),
+    (CampaignError, grpc.StatusCode.RESOURCE_EXHAUSTED, "CAMPAIGN"),
     (DeadlineError, grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_TOO_SHORT"),
     (DrainingError, grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN"),
 )
@@ -119,7 +121,7 @@ def _details(error: Exception) -> list[Message]:
             return [_bad_request(error.violations)]
         case InvalidInputError():
             return [_bad_request((Violation(error.field, str(error)),))]
-        case QueueFullError() | QuotaExceededError():
+        case QueueFullError() | QuotaExceededError() | CampaignError():
             delay = Duration()
             delay.FromNanoseconds(int(error.retry_after_s * 1e9))
             return [error_details_pb2.RetryInfo(retry_delay=delay)]

@@ -54,6 +54,7 @@ class Metrics:
                 self.security_reloads.labels(what, outcome)  # an alarm needs the zero before it
         self._create_image_metrics(registry)
         self._create_batch_metrics(registry)
+        self._create_campaign_metrics(registry)
         self.bundle = Info("offpath_bundle", "The bundle that is served.", registry=registry)
 
     def _create_image_metrics(self, registry: CollectorRegistry) -> None:
@@ -124,6 +125,19 @@ class Metrics:
             registry=registry,
         )
 
+    def _create_campaign_metrics(self, registry: CollectorRegistry) -> None:
+        self.campaigns = Counter(
+            "offpath_campaigns", "Query campaigns that were found.", registry=registry
+        )
+        self.campaign_images = Counter(
+            "offpath_campaign_images", "Images that belong to a query campaign.", registry=registry
+        )
+        self.active_campaigns = Gauge(
+            "offpath_active_campaigns",
+            "Principals with a query campaign that goes on or has not been over for long.",
+            registry=registry,
+        )
+
     def pending(self, images: int) -> None:
         """So many images are admitted and not yet answered."""
         self.queue_images.set(images)
@@ -144,6 +158,14 @@ class Metrics:
     def dropped(self, reason: str) -> None:
         """An image left the queue unanswered."""
         self.dropped_images.labels(reason).inc()
+
+    def campaign_began(self) -> None:
+        """A principal began a query campaign."""
+        self.campaigns.inc()
+
+    def campaign_image(self) -> None:
+        """An image belongs to a query campaign."""
+        self.campaign_images.inc()
 
     def reloaded(self, what: str, *, succeeded: bool) -> None:
         """A changed ``certificate`` or changed ``principals`` were loaded, or could not be."""

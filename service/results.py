@@ -108,6 +108,8 @@ class Detection:
         passes: Passes of the network that the verdict cost.
         verdict: The verdict.
         reason: The verdict's reason, one sentence; empty where it is not told.
+        in_campaign: Whether it belongs to a query campaign: many other images of this caller are
+            nearly identical to it. Says nothing about the image by itself.
         path: The path, layer by layer; empty unless it was asked for.
         layers: The layers that lie farthest from clean paths of the predicted class, farthest
             first; empty unless they were asked for.
@@ -127,6 +129,7 @@ class Detection:
     passes: int
     verdict: Verdict
     reason: str
+    in_campaign: bool = False
     path: tuple[LayerPath, ...] = ()
     layers: tuple[LayerWeight, ...] = ()
     p_value_is_bucket: bool = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import signal
 import socket
 from collections.abc import Callable
@@ -22,6 +23,8 @@ from detector.pipeline import Findings, row_digests
 from service.analysis import Analysis
 from service.batch_limits import BatchLimits
 from service.batcher import Batcher
+from service.campaigns import CampaignGuard, CampaignWatch, QueryHasher
+from service.clock import MonotonicClock
 from service.decoding import Decoder
 from service.devices import chosen_device
 from service.errors import StartError
@@ -87,6 +90,7 @@ class DetectionServer:
             decoder=self._decoder,
             metrics=self._metrics,
             quotas=quotas,
+            campaigns=self._build_campaign_guard(),
         )
         most = settings.max_images_per_request
         self._servicer = DetectionServicer(bundle, analysis=analysis, max_images=most)
@@ -180,6 +184,27 @@ class DetectionServer:
             server,
         )
         return server
+
+    def _build_campaign_guard(self) -> CampaignGuard:
+        settings, pipeline = self._settings, self._bundle.pipeline
+        watch = CampaignWatch(
+            settings.campaign_rule(),
+            hasher=QueryHasher(
+                gates=pipeline.layout.gates,
+                height=pipeline.preprocessing.height,
+                width=pipeline.preprocessing.width,
+                key=secrets.token_bytes(32),
+            ),
+            most_principals=settings.campaign_principals,
+            clock=MonotonicClock(),
+        )
+        self._metrics.active_campaigns.set_function(watch.active)
+        return CampaignGuard(
+            watch,
+            policy=settings.campaign_policy,
+            exempt=settings.campaign_exempt_principals,
+            observer=self._metrics,
+        )
 
     async def _start(self) -> None:
         self._bind()

@@ -80,6 +80,7 @@ class DetectionServicer(pb_grpc.DetectionServiceServicer):
                     path=path,
                     layers=call.include_layers,
                     rights=rights,
+                    in_campaign=image.in_campaign,
                 )
             )
         return codec.encode_reply(

@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableVariableError
 
 from detector.errors import OffpathError
+from service.campaigns import CampaignPolicy, CampaignRule
 from service.security.certificates import CertificateFiles
 from service.security.exposure import is_loopback
 from service.security.logs import LogFormat, LogLevel
@@ -18,6 +19,7 @@ __all__ = ["Settings", "SettingsError", "load_settings"]
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -128,6 +130,42 @@ class Settings(BaseSettings):
     max_connection_age_grace_s: PositiveSeconds = 30.0
     """How long calls on such a connection may still take, seconds."""
 
+    campaign_policy: CampaignPolicy = CampaignPolicy.OBSERVE
+    """What is done about query campaigns, many nearly identical images from one principal, as
+    black-box attacks send them: ``off``, ``observe`` (metrics and a line of log), ``flag`` (replies
+    say it too) or ``throttle`` (such calls are refused). Observe: it costs some 40 microseconds an
+    image, and what is right to do depends on who calls. Callers without a name are told apart by
+    address, those on IPv6 by its first 64 bits; behind a proxy they are one principal."""
+
+    campaign_related: Count = 32
+    """Earlier nearly identical images that make a campaign. 32: more versions of one image than
+    bursts of cameras and sets of thumbnails have, and black-box attacks have sent them by about
+    their hundredth query."""
+
+    campaign_window_queries: Count = 1000
+    """Different images of a principal that are remembered, at some 150 bytes each for the bundled
+    network. 1000: to hide, an attacker has to send thirty others with each query."""
+
+    campaign_window_s: PositiveSeconds = 3600.0
+    """How long they are remembered, seconds."""
+
+    campaign_path_share: Share = 0.025
+    """Largest share of gates in which nearly identical images differ. Measured on the bundled
+    network: most images differ less from themselves with weak noise or moved by one pixel, as do
+    two of a hundred pairs of unrelated images of one class."""
+
+    campaign_pixel_change: Share = 10 / 255
+    """Largest mean change over the cells of their thumbnails, in [0, 1] pixel scale. More than
+    attacks with an epsilon of 8/255 do, and less than lies between two images of one motif."""
+
+    campaign_principals: Count = 256
+    """Principals that are remembered; who was silent longest is forgotten first. 256: with full
+    windows 40 MB."""
+
+    campaign_exempt_principals: frozenset[str] = frozenset()
+    """Principals that are not watched: those that send frames of still cameras, or sweeps of small
+    changes, which cannot be told from a campaign. Where callers have no names, their addresses."""
+
     tls_certificate: Path | None = None
     """PEM file with the server's certificate and its chain. Unset: no TLS. This and the next three
     are read again when they change; what cannot be used keeps what was loaded before."""
@@ -171,6 +209,16 @@ class Settings(BaseSettings):
         fitting = (size for size in self.batch_sizes if size * passes <= self.max_batch_passes)
         return tuple(fitting) or self.batch_sizes[:1]
 
+    def campaign_rule(self) -> CampaignRule:
+        """What a query campaign is."""
+        return CampaignRule(
+            related=self.campaign_related,
+            queries=self.campaign_window_queries,
+            window_s=self.campaign_window_s,
+            path_share=self.campaign_path_share,
+            pixel_change=self.campaign_pixel_change,
+        )
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if not self.batch_sizes or list(self.batch_sizes) != sorted(set(self.batch_sizes)):
@@ -185,6 +233,7 @@ class Settings(BaseSettings):
                 "max_queue_bytes should hold a largest request, max_message_bytes. "
                 f"Found {self.max_queue_bytes} and {self.max_message_bytes}"
             )
+        self.campaign_rule()  # refuses fields that contradict each other
         return self
 
     @model_validator(mode="after")

@@ -14,6 +14,7 @@ from tests.figures.adaptive import adaptive
 from tests.figures.attacks import attacks
 from tests.figures.batch_independence import batch_independence
 from tests.figures.bench import Bench
+from tests.figures.campaigns import campaigns
 from tests.figures.cancellation import cancellation
 from tests.figures.evaluation import evaluation
 from tests.figures.extract_memory import extract_memory
@@ -42,6 +43,7 @@ _MEASUREMENTS: dict[str, Measurement] = {
     "attacks": attacks,
     "shift": shift,
     "adaptive": adaptive,
+    "campaigns": campaigns,
     "paper-table": paper_table,
     "evaluation": evaluation,
 }

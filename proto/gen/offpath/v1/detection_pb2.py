@@ -24,19 +24,19 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aoffpath/v1/detection.proto\x12\noffpath.v1\"\xc8\x01\n\rDetectRequest\x12!\n\x06images\x18\x01 \x03(\x0b\x32\x11.offpath.v1.Image\x12\x12\n\x05\x61lpha\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x0cinclude_path\x18\x03 \x01(\x08\x12\x16\n\x0einclude_layers\x18\x04 \x01(\x08\x12 \n\x05level\x18\x05 \x01(\x0e\x32\x11.offpath.v1.Level\x12&\n\x08priority\x18\x06 \x01(\x0e\x32\x14.offpath.v1.PriorityB\x08\n\x06_alpha\"H\n\x05Image\x12\x11\n\x07\x65ncoded\x18\x01 \x01(\x0cH\x00\x12$\n\x03raw\x18\x02 \x01(\x0b\x32\x15.offpath.v1.RawTensorH\x00\x42\x06\n\x04kind\"J\n\tRawTensor\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x0e\n\x06height\x18\x02 \x01(\r\x12\r\n\x05width\x18\x03 \x01(\r\x12\x10\n\x08\x63hannels\x18\x04 \x01(\r\"f\n\x0e\x44\x65tectResponse\x12)\n\ndetections\x18\x01 \x03(\x0b\x32\x15.offpath.v1.Detection\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rbundle_digest\x18\x03 \x01(\t\"\x97\x03\n\tDetection\x12\x17\n\x0fpredicted_class\x18\x01 \x01(\r\x12\r\n\x05label\x18\x02 \x01(\t\x12\x18\n\x0bprobability\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05score\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x0f\n\x07p_value\x18\x05 \x01(\x01\x12\r\n\x05\x61lpha\x18\x06 \x01(\x01\x12$\n\x07verdict\x18\x07 \x01(\x0e\x32\x13.offpath.v1.Verdict\x12\x0e\n\x06reason\x18\x08 \x01(\t\x12\x1e\n\x04path\x18\t \x01(\x0b\x32\x10.offpath.v1.Path\x12\'\n\x06layers\x18\n \x03(\x0b\x32\x17.offpath.v1.LayerWeight\x12 \n\x05level\x18\x0b \x01(\x0e\x32\x11.offpath.v1.Level\x12\x0e\n\x06passes\x18\x0c \x01(\r\x12\x1b\n\x0eunstable_gates\x18\r \x01(\rH\x02\x88\x01\x01\x12\x19\n\x11p_value_is_bucket\x18\x0f \x01(\x08\x42\x0e\n\x0c_probabilityB\x08\n\x06_scoreB\x11\n\x0f_unstable_gates\"-\n\x04Path\x12%\n\x06layers\x18\x01 \x03(\x0b\x32\x15.offpath.v1.LayerPath\"[\n\tLayerPath\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05gates\x18\x02 \x01(\r\x12\x0c\n\x04\x62its\x18\x03 \x01(\x0c\x12\x0e\n\x06logits\x18\x04 \x03(\x02\x12\x13\n\x0b\x61\x63tivations\x18\x05 \x03(\x02\"+\n\x0bLayerWeight\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06weight\x18\x02 \x01(\x01\"\x12\n\x10GetBundleRequest\"\x84\x03\n\x11GetBundleResponse\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x16\n\x0eschema_version\x18\x02 \x01(\r\x12\x0f\n\x07\x63reated\x18\x03 \x01(\t\x12,\n\x07\x63lasses\x18\x04 \x03(\x0b\x32\x1b.offpath.v1.CalibratedClass\x12\r\n\x05\x61lpha\x18\x05 \x01(\x01\x12\x16\n\x0esmallest_alpha\x18\x06 \x01(\x01\x12\x12\n\nconfidence\x18\x07 \x01(\x01\x12\x11\n\tguarantee\x18\x08 \x01(\t\x12\x10\n\x08\x62\x61\x63kbone\x18\t \x01(\t\x12\x14\n\x0cinput_height\x18\n \x01(\r\x12\x13\n\x0binput_width\x18\x0b \x01(\r\x12&\n\x06layers\x18\x0c \x03(\x0b\x32\x16.offpath.v1.GatedLayer\x12+\n\x06levels\x18\r \x03(\x0b\x32\x1b.offpath.v1.CalibratedLevel\x12(\n\rdefault_level\x18\x0e \x01(\x0e\x32\x11.offpath.v1.Level\";\n\x0f\x43\x61libratedClass\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1a\n\x12\x63\x61libration_images\x18\x02 \x01(\r\"\xa3\x01\n\x0f\x43\x61libratedLevel\x12 \n\x05level\x18\x01 \x01(\x0e\x32\x11.offpath.v1.Level\x12\x0e\n\x06passes\x18\x02 \x01(\r\x12\x0e\n\x06\x63opies\x18\x03 \x03(\t\x12\x0e\n\x06\x66usion\x18\x04 \x01(\t\x12#\n\x16milliseconds_per_image\x18\x05 \x01(\x01H\x00\x88\x01\x01\x42\x19\n\x17_milliseconds_per_image\")\n\nGatedLayer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05gates\x18\x02 \x01(\r*Q\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x18\n\x14PRIORITY_INTERACTIVE\x10\x01\x12\x11\n\rPRIORITY_BULK\x10\x02*V\n\x05Level\x12\x15\n\x11LEVEL_UNSPECIFIED\x10\x00\x12\x0e\n\nLEVEL_FAST\x10\x01\x12\x12\n\x0eLEVEL_STANDARD\x10\x02\x12\x12\n\x0eLEVEL_THOROUGH\x10\x03*b\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x13\n\x0fVERDICT_ON_PATH\x10\x01\x12\x14\n\x10VERDICT_OFF_PATH\x10\x02\x12\x13\n\x0fVERDICT_ABSTAIN\x10\x03\x32\x9d\x01\n\x10\x44\x65tectionService\x12?\n\x06\x44\x65tect\x12\x19.offpath.v1.DetectRequest\x1a\x1a.offpath.v1.DetectResponse\x12H\n\tGetBundle\x12\x1c.offpath.v1.GetBundleRequest\x1a\x1d.offpath.v1.GetBundleResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aoffpath/v1/detection.proto\x12\noffpath.v1\"\xc8\x01\n\rDetectRequest\x12!\n\x06images\x18\x01 \x03(\x0b\x32\x11.offpath.v1.Image\x12\x12\n\x05\x61lpha\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x0cinclude_path\x18\x03 \x01(\x08\x12\x16\n\x0einclude_layers\x18\x04 \x01(\x08\x12 \n\x05level\x18\x05 \x01(\x0e\x32\x11.offpath.v1.Level\x12&\n\x08priority\x18\x06 \x01(\x0e\x32\x14.offpath.v1.PriorityB\x08\n\x06_alpha\"H\n\x05Image\x12\x11\n\x07\x65ncoded\x18\x01 \x01(\x0cH\x00\x12$\n\x03raw\x18\x02 \x01(\x0b\x32\x15.offpath.v1.RawTensorH\x00\x42\x06\n\x04kind\"J\n\tRawTensor\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x0e\n\x06height\x18\x02 \x01(\r\x12\r\n\x05width\x18\x03 \x01(\r\x12\x10\n\x08\x63hannels\x18\x04 \x01(\r\"f\n\x0e\x44\x65tectResponse\x12)\n\ndetections\x18\x01 \x03(\x0b\x32\x15.offpath.v1.Detection\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rbundle_digest\x18\x03 \x01(\t\"\xac\x03\n\tDetection\x12\x17\n\x0fpredicted_class\x18\x01 \x01(\r\x12\r\n\x05label\x18\x02 \x01(\t\x12\x18\n\x0bprobability\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05score\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x0f\n\x07p_value\x18\x05 \x01(\x01\x12\r\n\x05\x61lpha\x18\x06 \x01(\x01\x12$\n\x07verdict\x18\x07 \x01(\x0e\x32\x13.offpath.v1.Verdict\x12\x0e\n\x06reason\x18\x08 \x01(\t\x12\x1e\n\x04path\x18\t \x01(\x0b\x32\x10.offpath.v1.Path\x12\'\n\x06layers\x18\n \x03(\x0b\x32\x17.offpath.v1.LayerWeight\x12 \n\x05level\x18\x0b \x01(\x0e\x32\x11.offpath.v1.Level\x12\x0e\n\x06passes\x18\x0c \x01(\r\x12\x1b\n\x0eunstable_gates\x18\r \x01(\rH\x02\x88\x01\x01\x12\x13\n\x0bin_campaign\x18\x0e \x01(\x08\x12\x19\n\x11p_value_is_bucket\x18\x0f \x01(\x08\x42\x0e\n\x0c_probabilityB\x08\n\x06_scoreB\x11\n\x0f_unstable_gates\"-\n\x04Path\x12%\n\x06layers\x18\x01 \x03(\x0b\x32\x15.offpath.v1.LayerPath\"[\n\tLayerPath\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05gates\x18\x02 \x01(\r\x12\x0c\n\x04\x62its\x18\x03 \x01(\x0c\x12\x0e\n\x06logits\x18\x04 \x03(\x02\x12\x13\n\x0b\x61\x63tivations\x18\x05 \x03(\x02\"+\n\x0bLayerWeight\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06weight\x18\x02 \x01(\x01\"\x12\n\x10GetBundleRequest\"\x84\x03\n\x11GetBundleResponse\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x16\n\x0eschema_version\x18\x02 \x01(\r\x12\x0f\n\x07\x63reated\x18\x03 \x01(\t\x12,\n\x07\x63lasses\x18\x04 \x03(\x0b\x32\x1b.offpath.v1.CalibratedClass\x12\r\n\x05\x61lpha\x18\x05 \x01(\x01\x12\x16\n\x0esmallest_alpha\x18\x06 \x01(\x01\x12\x12\n\nconfidence\x18\x07 \x01(\x01\x12\x11\n\tguarantee\x18\x08 \x01(\t\x12\x10\n\x08\x62\x61\x63kbone\x18\t \x01(\t\x12\x14\n\x0cinput_height\x18\n \x01(\r\x12\x13\n\x0binput_width\x18\x0b \x01(\r\x12&\n\x06layers\x18\x0c \x03(\x0b\x32\x16.offpath.v1.GatedLayer\x12+\n\x06levels\x18\r \x03(\x0b\x32\x1b.offpath.v1.CalibratedLevel\x12(\n\rdefault_level\x18\x0e \x01(\x0e\x32\x11.offpath.v1.Level\";\n\x0f\x43\x61libratedClass\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1a\n\x12\x63\x61libration_images\x18\x02 \x01(\r\"\xa3\x01\n\x0f\x43\x61libratedLevel\x12 \n\x05level\x18\x01 \x01(\x0e\x32\x11.offpath.v1.Level\x12\x0e\n\x06passes\x18\x02 \x01(\r\x12\x0e\n\x06\x63opies\x18\x03 \x03(\t\x12\x0e\n\x06\x66usion\x18\x04 \x01(\t\x12#\n\x16milliseconds_per_image\x18\x05 \x01(\x01H\x00\x88\x01\x01\x42\x19\n\x17_milliseconds_per_image\")\n\nGatedLayer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05gates\x18\x02 \x01(\r*Q\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x18\n\x14PRIORITY_INTERACTIVE\x10\x01\x12\x11\n\rPRIORITY_BULK\x10\x02*V\n\x05Level\x12\x15\n\x11LEVEL_UNSPECIFIED\x10\x00\x12\x0e\n\nLEVEL_FAST\x10\x01\x12\x12\n\x0eLEVEL_STANDARD\x10\x02\x12\x12\n\x0eLEVEL_THOROUGH\x10\x03*b\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x13\n\x0fVERDICT_ON_PATH\x10\x01\x12\x14\n\x10VERDICT_OFF_PATH\x10\x02\x12\x13\n\x0fVERDICT_ABSTAIN\x10\x03\x32\x9d\x01\n\x10\x44\x65tectionService\x12?\n\x06\x44\x65tect\x12\x19.offpath.v1.DetectRequest\x1a\x1a.offpath.v1.DetectResponse\x12H\n\tGetBundle\x12\x1c.offpath.v1.GetBundleRequest\x1a\x1d.offpath.v1.GetBundleResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'offpath.v1.detection_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PRIORITY']._serialized_start=1775
-  _globals['_PRIORITY']._serialized_end=1856
-  _globals['_LEVEL']._serialized_start=1858
-  _globals['_LEVEL']._serialized_end=1944
-  _globals['_VERDICT']._serialized_start=1946
-  _globals['_VERDICT']._serialized_end=2044
+  _globals['_PRIORITY']._serialized_start=1796
+  _globals['_PRIORITY']._serialized_end=1877
+  _globals['_LEVEL']._serialized_start=1879
+  _globals['_LEVEL']._serialized_end=1965
+  _globals['_VERDICT']._serialized_start=1967
+  _globals['_VERDICT']._serialized_end=2065
   _globals['_DETECTREQUEST']._serialized_start=43
   _globals['_DETECTREQUEST']._serialized_end=243
   _globals['_IMAGE']._serialized_start=245
@@ -46,23 +46,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DETECTRESPONSE']._serialized_start=395
   _globals['_DETECTRESPONSE']._serialized_end=497
   _globals['_DETECTION']._serialized_start=500
-  _globals['_DETECTION']._serialized_end=907
-  _globals['_PATH']._serialized_start=909
-  _globals['_PATH']._serialized_end=954
-  _globals['_LAYERPATH']._serialized_start=956
-  _globals['_LAYERPATH']._serialized_end=1047
-  _globals['_LAYERWEIGHT']._serialized_start=1049
-  _globals['_LAYERWEIGHT']._serialized_end=1092
-  _globals['_GETBUNDLEREQUEST']._serialized_start=1094
-  _globals['_GETBUNDLEREQUEST']._serialized_end=1112
-  _globals['_GETBUNDLERESPONSE']._serialized_start=1115
-  _globals['_GETBUNDLERESPONSE']._serialized_end=1503
-  _globals['_CALIBRATEDCLASS']._serialized_start=1505
-  _globals['_CALIBRATEDCLASS']._serialized_end=1564
-  _globals['_CALIBRATEDLEVEL']._serialized_start=1567
-  _globals['_CALIBRATEDLEVEL']._serialized_end=1730
-  _globals['_GATEDLAYER']._serialized_start=1732
-  _globals['_GATEDLAYER']._serialized_end=1773
-  _globals['_DETECTIONSERVICE']._serialized_start=2047
-  _globals['_DETECTIONSERVICE']._serialized_end=2204
+  _globals['_DETECTION']._serialized_end=928
+  _globals['_PATH']._serialized_start=930
+  _globals['_PATH']._serialized_end=975
+  _globals['_LAYERPATH']._serialized_start=977
+  _globals['_LAYERPATH']._serialized_end=1068
+  _globals['_LAYERWEIGHT']._serialized_start=1070
+  _globals['_LAYERWEIGHT']._serialized_end=1113
+  _globals['_GETBUNDLEREQUEST']._serialized_start=1115
+  _globals['_GETBUNDLEREQUEST']._serialized_end=1133
+  _globals['_GETBUNDLERESPONSE']._serialized_start=1136
+  _globals['_GETBUNDLERESPONSE']._serialized_end=1524
+  _globals['_CALIBRATEDCLASS']._serialized_start=1526
+  _globals['_CALIBRATEDCLASS']._serialized_end=1585
+  _globals['_CALIBRATEDLEVEL']._serialized_start=1588
+  _globals['_CALIBRATEDLEVEL']._serialized_end=1751
+  _globals['_GATEDLAYER']._serialized_start=1753
+  _globals['_GATEDLAYER']._serialized_end=1794
+  _globals['_DETECTIONSERVICE']._serialized_start=2068
+  _globals['_DETECTIONSERVICE']._serialized_end=2225
 # @@protoc_insertion_point(module_scope)

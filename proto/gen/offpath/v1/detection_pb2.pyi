@@ -85,7 +85,7 @@ class DetectResponse(_message.Message):
     def __init__(self, detections: _Optional[_Iterable[_Union[Detection, _Mapping]]] = ..., request_id: _Optional[str] = ..., bundle_digest: _Optional[str] = ...) -> None: ...
 
 class Detection(_message.Message):
-    __slots__ = ("predicted_class", "label", "probability", "score", "p_value", "alpha", "verdict", "reason", "path", "layers", "level", "passes", "unstable_gates", "p_value_is_bucket")
+    __slots__ = ("predicted_class", "label", "probability", "score", "p_value", "alpha", "verdict", "reason", "path", "layers", "level", "passes", "unstable_gates", "in_campaign", "p_value_is_bucket")
     PREDICTED_CLASS_FIELD_NUMBER: _ClassVar[int]
     LABEL_FIELD_NUMBER: _ClassVar[int]
     PROBABILITY_FIELD_NUMBER: _ClassVar[int]
@@ -99,6 +99,7 @@ class Detection(_message.Message):
     LEVEL_FIELD_NUMBER: _ClassVar[int]
     PASSES_FIELD_NUMBER: _ClassVar[int]
     UNSTABLE_GATES_FIELD_NUMBER: _ClassVar[int]
+    IN_CAMPAIGN_FIELD_NUMBER: _ClassVar[int]
     P_VALUE_IS_BUCKET_FIELD_NUMBER: _ClassVar[int]
     predicted_class: int
     label: str
@@ -113,8 +114,9 @@ class Detection(_message.Message):
     level: Level
     passes: int
     unstable_gates: int
+    in_campaign: bool
     p_value_is_bucket: bool
-    def __init__(self, predicted_class: _Optional[int] = ..., label: _Optional[str] = ..., probability: _Optional[float] = ..., score: _Optional[float] = ..., p_value: _Optional[float] = ..., alpha: _Optional[float] = ..., verdict: _Optional[_Union[Verdict, str]] = ..., reason: _Optional[str] = ..., path: _Optional[_Union[Path, _Mapping]] = ..., layers: _Optional[_Iterable[_Union[LayerWeight, _Mapping]]] = ..., level: _Optional[_Union[Level, str]] = ..., passes: _Optional[int] = ..., unstable_gates: _Optional[int] = ..., p_value_is_bucket: _Optional[bool] = ...) -> None: ...
+    def __init__(self, predicted_class: _Optional[int] = ..., label: _Optional[str] = ..., probability: _Optional[float] = ..., score: _Optional[float] = ..., p_value: _Optional[float] = ..., alpha: _Optional[float] = ..., verdict: _Optional[_Union[Verdict, str]] = ..., reason: _Optional[str] = ..., path: _Optional[_Union[Path, _Mapping]] = ..., layers: _Optional[_Iterable[_Union[LayerWeight, _Mapping]]] = ..., level: _Optional[_Union[Level, str]] = ..., passes: _Optional[int] = ..., unstable_gates: _Optional[int] = ..., in_campaign: _Optional[bool] = ..., p_value_is_bucket: _Optional[bool] = ...) -> None: ...
 
 class Path(_message.Message):
     __slots__ = ("layers",)

@@ -61,8 +61,10 @@ class DetectionServiceServicer:
         UNAUTHENTICATED: no token or certificate that the server knows.
         PERMISSION_DENIED: alpha, path or layers asked for without the right to them (reason
         MISSING_RIGHT).
-        RESOURCE_EXHAUSTED: the queue is full (reason QUEUE_FULL), or the caller has used up its quota
-        of calls or images (QUOTA_EXCEEDED); google.rpc.RetryInfo says when to try again.
+        RESOURCE_EXHAUSTED: the queue is full (reason QUEUE_FULL), the caller has used up its quota of
+        calls or images (QUOTA_EXCEEDED), or an image belongs to a query campaign (see
+        `Detection.in_campaign`) and the server refuses those (CAMPAIGN); google.rpc.RetryInfo says
+        when to try again.
         Without details: the message is larger than the server's limit.
         DEADLINE_EXCEEDED: the deadline passed, or is likely to pass before the images' own batch is
         done, by the times that batches took of late; told at once, not when it has passed.
