@@ -72,7 +72,7 @@ class QueryHasher:
         sampled = np.packbits(bits[self._drawn])
         packed[: len(sampled)] = sampled
         cells = self._rows @ pixels.astype(np.float32) @ self._columns  # (3, 4, 4)
-        digest = hashlib.blake2b(np.ascontiguousarray(pixels), digest_size=8, key=self._key)
+        digest = hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=8, key=self._key)
         return Query(
             path=packed.view(np.uint64),
             thumbnail=np.rint(cells).astype(np.uint8).reshape(CELLS),
@@ -88,4 +88,5 @@ def _averages(size: int) -> NDArray[np.float32]:
     edges = np.linspace(0, size, _GRID + 1)
     pixel = np.arange(size)
     overlap = np.minimum(edges[1:, None], pixel + 1) - np.maximum(edges[:-1, None], pixel)
-    return (np.clip(overlap, 0, None) * _GRID / size).astype(np.float32)
+    weights: NDArray[np.float32] = (np.clip(overlap, 0, None) * _GRID / size).astype(np.float32)
+    return weights
