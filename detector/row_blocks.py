@@ -33,9 +33,10 @@ def in_blocks(product: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
     missing = -count % BLOCK
     if missing:
         rows = torch.cat([rows, rows.new_zeros(missing, *rows.shape[1:])])
-    if len(rows) == BLOCK:
+    if len(rows) <= BLOCK:
         return product(rows)[:count]
-    return torch.cat([product(block) for block in rows.split(BLOCK)])[:count]
+    starts = range(0, len(rows), BLOCK)
+    return torch.cat([product(rows[start : start + BLOCK]) for start in starts])[:count]
 
 
 def padded_rows(count: int, block: int, device: torch.device) -> Tensor:

@@ -353,7 +353,8 @@ def _scored(level: Level, seen: Observation) -> SuspicionScores:
         return cast("SuspicionScores", level.suspicion(seen))
     rows = padded_rows(count, _SCORED_AT_ONCE, seen.class_logits.device)
     parts: list[SuspicionScores] = [
-        level.suspicion(seen[block]) for block in rows.split(_SCORED_AT_ONCE)
+        level.suspicion(seen[rows[start : start + _SCORED_AT_ONCE]])
+        for start in range(0, len(rows), _SCORED_AT_ONCE)
     ]
     return SuspicionScores(
         scores=torch.cat([part.scores for part in parts])[:count],
