@@ -115,12 +115,6 @@ class Analysis:
 
     def _judge(self, row: Row[Findings], alpha: float | None) -> Judged:
         detection = self._pipeline.detect(row.batch, row.index, alpha)
-        self._metrics.answered(
-            level=detection.level,
-            verdict=detection.verdict.name.lower(),
-            score=detection.score,
-            p_value=detection.p_value,
-            unstable_gates=detection.unstable_gates,
-        )
+        self._metrics.images.answered(detection)
         current_call().verdicts[detection.verdict.name.lower()] += 1
         return Judged(detection, row)

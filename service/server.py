@@ -78,7 +78,7 @@ class DetectionServer:
                 bulk_patience_s=settings.bulk_patience_s,
                 max_failures=settings.max_failed_batches,
             ),
-            observer=self._metrics,
+            observer=self._metrics.batches,
         )
         quotas = Quotas()
         analysis = Analysis(
@@ -228,6 +228,7 @@ class DetectionServer:
 
     def _describe_bundle(self) -> None:
         manifest = self._bundle.manifest
+        self._metrics.images.alarm_budget.set(manifest.alpha)
         self._metrics.bundle.info(
             {
                 "digest": manifest.digest,
