@@ -16,8 +16,8 @@ def test_the_time_before_and_after_the_network_are_told_apart() -> None:
     stopwatch.network_asked()
     time.sleep(0.2)
     spent = stopwatch.stop()
-    assert 0.05 <= spent.network_s
-    assert 0.2 <= spent.scoring_s
+    assert spent.network_s >= 0.05
+    assert spent.scoring_s >= 0.2
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
