@@ -11,16 +11,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from detector.pipeline import Detection, Findings, Level, Pipeline
+from service.admission import Priority
 from service.batcher import Batcher, Row
 from service.campaigns import CampaignGuard, principal_of_peer
 from service.codec import AnalysisCall, SentImage
 from service.decoding import Decoder
 from service.errors import RequestError, Violation
 from service.metrics import Metrics
-from service.security.call_record import current_call
+from service.security.call_record import Stage, current_call
 from service.security.disclosure import check_right
 from service.security.principal import ANONYMOUS, Right, current_principal
 from service.security.quotas import Quotas
+from service.stages import batch_stages
 
 __all__ = ["Analysed", "Analysis", "Judged"]
 
@@ -104,9 +106,7 @@ class Analysis:
             # Only now: what the queue refuses costs nothing.
             self._quotas.take_images(caller, len(call.images))
             images = await self._decode(call.images)
-            rows = await self._batcher.submit(
-                images, level.name, deadline=deadline, priority=call.priority
-            )
+            rows = await self._submit(images, level.name, deadline, call.priority)
             record.queue_s = max(row.queue_s for row in rows)
             record.analysis_s = max(row.analysis_s for row in rows)
             # Callers without a name are told apart by address.
@@ -125,7 +125,8 @@ class Analysis:
     async def _decode(self, images: tuple[SentImage, ...]) -> list[Tensor]:
         """All images at the network's input size, or every field at fault at once."""
         started = time.perf_counter()
-        results = await self._decoder.all_pixels(images)
+        with current_call().stage("decode", len(images)):
+            results = await self._decoder.all_pixels(images)
         current_call().decode_s = seconds = time.perf_counter() - started
         self._metrics.decode_seconds.observe(seconds)
         violations = tuple(result for result in results if isinstance(result, Violation))
@@ -133,15 +134,31 @@ class Analysis:
             raise RequestError(violations)
         return [result for result in results if isinstance(result, Tensor)]
 
+    async def _submit(
+        self, images: list[Tensor], level: str, deadline: float, priority: Priority
+    ) -> list[Row[Findings]]:
+        """The images' rows; what is known of their wait goes into the call's record."""
+        record = current_call()
+        submitted_s = time.monotonic()
+        try:
+            rows = await self._batcher.submit(images, level, deadline=deadline, priority=priority)
+        except BaseException:
+            record.note(
+                Stage(
+                    name="queue",
+                    began_s=submitted_s,
+                    ended_s=time.monotonic(),
+                    images=len(images),
+                )
+            )
+            raise
+        if record.stages is not None:
+            record.note(*batch_stages(rows, submitted_s))
+        return rows
+
     def _judge(self, row: Row[Findings], alpha: float | None, *, in_campaign: bool) -> Judged:
         detection = self._pipeline.detect(row.batch, row.index, alpha)
-        self._metrics.answered(
-            level=detection.level,
-            verdict=detection.verdict.name.lower(),
-            score=detection.score,
-            p_value=detection.p_value,
-            unstable_gates=detection.unstable_gates,
-        )
+        self._metrics.images.answered(detection)
         current_call().verdicts[detection.verdict.name.lower()] += 1
         return Judged(detection, row, in_campaign)
 

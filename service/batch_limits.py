@@ -5,19 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 __all__ = ["BatchLimits", "BatchObserver"]
 
 
-class BatchObserver(Protocol):
+R_contra = TypeVar("R_contra", contravariant=True)
+
+
+class BatchObserver(Protocol[R_contra]):
     """Who is told what the batcher does; the metrics of the service are one."""
 
     def pending(self, images: int) -> None:
         """So many images are admitted and not yet answered."""
 
-    def batch(self, key: str, images: int, seconds: float) -> None:
-        """A batch of so many callers' images of a key was analysed in so many seconds."""
+    def batch(self, key: str, images: int, seconds: float, result: R_contra) -> None:
+        """A batch of so many callers' images of a key came to a result in so many seconds."""
 
     def batch_failed(self, key: str) -> None:
         """A batch of a key could not be analysed."""

@@ -73,7 +73,7 @@ class Batcher(Generic[R]):
         analyse: Callable[[Tensor, str], R],
         *,
         limits: BatchLimits,
-        observer: BatchObserver,
+        observer: BatchObserver[R],
         clock: Clock | None = None,
         executor: Executor | None = None,
     ) -> None:
@@ -353,7 +353,7 @@ class Batcher(Generic[R]):
         seconds = self._clock.now() - started
         self._failures = 0
         self._work.times.learn(key, size, seconds)
-        self._observer.batch(key, len(items), seconds)
+        self._observer.batch(key, len(items), seconds, result)
         for index, item in enumerate(items):
             if not item.future.done():
                 item.future.set_result(Row(result, index, started - item.arrived, seconds))

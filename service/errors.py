@@ -26,6 +26,7 @@ from service.security.errors import (
 )
 
 __all__ = [
+    "INTERNAL_REASON",
     "STATUS_TABLE",
     "RequestError",
     "RichStatus",
@@ -34,6 +35,9 @@ __all__ = [
     "Violation",
     "status_of",
 ]
+
+INTERNAL_REASON = "INTERNAL"
+"""Reason of an exception that is not in the table."""
 
 _DOMAIN = "offpath"
 # Trailers share gRPC's 8 KiB for headers: more violations would lose the whole status.
@@ -112,7 +116,7 @@ def status_of(error: Exception, request_id: str) -> RichStatus:
         if isinstance(error, kind):
             return _rich(code, reason, str(error), request_id, _details(error))
     message = f"The server failed. Its log knows more under the request id {request_id}."
-    return _rich(grpc.StatusCode.INTERNAL, "INTERNAL", message, request_id, [])
+    return _rich(grpc.StatusCode.INTERNAL, INTERNAL_REASON, message, request_id, [])
 
 
 def _details(error: Exception) -> list[Message]:

@@ -20,6 +20,7 @@ from service.security.call_record import CallRecord, set_current_call
 from service.security.gate import Claim, Gate, is_open
 from service.security.principal import set_current_principal
 from service.security.quotas import Quotas
+from service.tracing import CallTrace, Tracing
 
 __all__ = ["REQUEST_ID_HEADER", "CallInterceptor", "current_request_id"]
 
@@ -46,12 +47,16 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
         metrics: Where calls are counted.
         gate: Who knows callers.
         quotas: Who counts what they use.
+        tracing: Where traces go; None for none.
     """
 
-    def __init__(self, metrics: Metrics, *, gate: Gate, quotas: Quotas) -> None:
+    def __init__(
+        self, metrics: Metrics, *, gate: Gate, quotas: Quotas, tracing: Tracing | None = None
+    ) -> None:
         self._metrics = metrics
         self._gate = gate
         self._quotas = quotas
+        self._tracing = tracing
         self._active = 0
         self._last_arrival = 0.0
 
@@ -85,7 +90,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
             return None
         metadata = tuple(handler_call_details.invocation_metadata or ())
         claim = self._gate.claim(path, metadata)
-        guarded = self._guarded(handler, path.rpartition("/")[2], _accepted_id(metadata), claim)
+        trace = self._tracing.of_call(path, metadata) if self._tracing is not None else None
+        guarded = self._guarded(
+            handler, path.rpartition("/")[2], _accepted_id(metadata), claim, trace
+        )
         if claim.hopeless:
             # As a stream of messages none of which is read: strangers get no memory for theirs.
             return grpc.stream_unary_rpc_method_handler(guarded)
@@ -94,12 +102,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
         )
 
     def _guarded(
-        self, handler: Any, method: str, request_id: str, claim: Claim
+        self, handler: Any, method: str, request_id: str, claim: Claim, trace: CallTrace | None
     ) -> Callable[[Any, Any], Awaitable[bytes]]:
         async def guarded(request: Any, context: Any) -> Any:
             _request_id.set(request_id)
             context.set_trailing_metadata(((REQUEST_ID_HEADER, request_id),))
             call = CallRecord(method=method, request_id=request_id, peer=context.peer())
+            call.stages = None if trace is None else []
             set_current_call(call)
             self._active += 1
             started = self._last_arrival = time.monotonic()
@@ -123,6 +132,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
             finally:
                 self._active -= 1
                 self._count(call, code, time.monotonic() - started)
+                if trace is not None:
+                    trace.ended(call)
 
         return guarded
 

@@ -39,6 +39,7 @@ from service.security.quotas import Quotas
 from service.servicer import SERVICE_NAME, DetectionServicer
 from service.settings import Settings
 from service.supervision import supervise
+from service.tracing import start_tracing
 from service.warm_up import warm_up
 
 __all__ = ["DetectionServer", "load_and_serve"]
@@ -59,6 +60,7 @@ class DetectionServer:
     def __init__(self, bundle: Bundle, settings: Settings) -> None:
         self._bundle = bundle
         self._settings = settings
+        self._tracing = start_tracing(settings.trace_endpoint)
         self._health = Health(SERVICE_NAME, OPEN_INFERENCE_NAME)
         self._metrics = Metrics(CollectorRegistry())
         self._decoder = Decoder(
@@ -81,7 +83,7 @@ class DetectionServer:
                 bulk_patience_s=settings.bulk_patience_s,
                 max_failures=settings.max_failed_batches,
             ),
-            observer=self._metrics,
+            observer=self._metrics.batches,
         )
         quotas = Quotas()
         analysis = Analysis(
@@ -101,7 +103,9 @@ class DetectionServer:
             watch_principals(settings.principals, observer=self._metrics),
             certificates=settings.tls_client_ca is not None,
         )
-        self._calls = CallInterceptor(self._metrics, gate=gate, quotas=quotas)
+        self._calls = CallInterceptor(
+            self._metrics, gate=gate, quotas=quotas, tracing=self._tracing
+        )
         self._server = self._build_grpc_server()
         self._metrics_server: WSGIServer | None = None
         self._credentials: Any = None
@@ -198,12 +202,12 @@ class DetectionServer:
             most_principals=settings.campaign_principals,
             clock=MonotonicClock(),
         )
-        self._metrics.active_campaigns.set_function(watch.active)
+        self._metrics.campaigns.active.set_function(watch.active)
         return CampaignGuard(
             watch,
             policy=settings.campaign_policy,
             exempt=settings.campaign_exempt_principals,
-            observer=self._metrics,
+            observer=self._metrics.campaigns,
         )
 
     async def _start(self) -> None:
@@ -253,6 +257,7 @@ class DetectionServer:
 
     def _describe_bundle(self) -> None:
         manifest = self._bundle.manifest
+        self._metrics.images.alarm_budget.set(manifest.alpha)
         self._metrics.bundle.info(
             {
                 "digest": manifest.digest,
@@ -267,6 +272,8 @@ class DetectionServer:
         await self._batcher.stop(timeout_s=0)
         await self._server.stop(None)
         self._decoder.close()
+        if self._tracing is not None:
+            await asyncio.to_thread(self._tracing.close)
         if self._metrics_server is not None:
             await asyncio.to_thread(self._metrics_server.shutdown)
             self._metrics_server.server_close()

@@ -185,6 +185,12 @@ class Settings(BaseSettings):
     """Whether a host that others reach may do without TLS or without principals. Off: that takes
     somebody who has thought of a proxy or a network that does their work."""
 
+    trace_endpoint: Annotated[str, Field(pattern=r"^https?://[^/\s]+$")] | None = None
+    """Where OpenTelemetry traces of calls go: a receiver of OTLP over gRPC, such as
+    ``http://127.0.0.1:4317``; ``https://`` for TLS. Unset: no traces. Needs the extra ``trace``.
+    Health checks and reflection are left out; OpenTelemetry's own variables, such as
+    OTEL_TRACES_SAMPLER, say the rest."""
+
     log_format: LogFormat = LogFormat.TEXT
     """``text`` for people, ``json`` for programs: one object a line, one line for each call."""
 

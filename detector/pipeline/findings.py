@@ -10,6 +10,7 @@ from torch import Tensor
 from detector.paths import PathVectors
 from detector.pipeline.levels import LevelName
 from detector.pipeline.steadiness import Steadiness
+from detector.pipeline.stopwatch import Spent
 
 __all__ = ["Detection", "Findings", "LayerWeight", "Verdict"]
 
@@ -86,6 +87,7 @@ class Findings:
         layer_weights: Share of each layer in how far the path lies from its class, shape (B, L).
         testimony: What each witness of the level's fusion adds to the score, shape (B, W).
         steadiness: What rounding may change; None where the device's noise was not measured.
+        spent: Where the time of the batch went; None where it was not the pipeline that ran it.
     """
 
     level: LevelName
@@ -98,6 +100,7 @@ class Findings:
     layer_weights: Tensor
     testimony: Tensor
     steadiness: Steadiness | None = None
+    spent: Spent | None = None
 
     def __len__(self) -> int:
         return len(self.predicted)

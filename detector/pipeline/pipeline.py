@@ -20,6 +20,7 @@ from detector.pipeline.device_noise import DeviceNoise
 from detector.pipeline.findings import Detection, Findings, LayerWeight, Verdict
 from detector.pipeline.levels import Level, check_levels
 from detector.pipeline.steadiness import ForcedGates, Rejudged, Steadiness, examine
+from detector.pipeline.stopwatch import Stopwatch
 from detector.preprocessing import Preprocessing
 from detector.row_blocks import padded_rows
 from detector.scoring import Observation, SuspicionScores
@@ -151,9 +152,12 @@ class Pipeline:
                 "There should be at least one image. Found none.", field="images"
             )
         with torch.inference_mode():
+            stopwatch = Stopwatch(self.device)
             seen = self.observe(images, chosen.copies)
+            stopwatch.network_asked()
             found = self.judge(seen, chosen.name)
-            return replace(found, steadiness=self._steadiness(images, seen, found))
+            steadiness = self._steadiness(images, seen, found)
+            return replace(found, steadiness=steadiness, spent=stopwatch.stop())
 
     @torch.inference_mode()
     def observe(self, images: Tensor, copies: tuple[str, ...] = ()) -> Observation:

@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
-__all__ = ["CallRecord", "current_call", "set_current_call"]
+__all__ = ["CallRecord", "Stage", "current_call", "set_current_call"]
 
 _MILLISECONDS = ("total", "decode", "queue", "analysis")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stage:
+    """Some of a call's time, for its trace.
+
+    Args:
+        name: ``decode``, ``queue`` or ``analysis``.
+        began_s: When it began, on the monotonic clock, seconds.
+        ended_s: When it ended, likewise.
+        images: Number of images that it was about.
+        parts: What it was made of, seconds by name.
+    """
+
+    name: str
+    began_s: float
+    ended_s: float
+    images: int
+    parts: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -30,6 +52,7 @@ class CallRecord:
         decode_s: Time that decoding took, seconds; None where it did not come to that.
         queue_s: Longest time that one of its images waited for a batch, seconds.
         analysis_s: Longest time of a batch that its images were part of, seconds.
+        stages: What its time went into; None where it is not traced.
     """
 
     method: str
@@ -45,6 +68,21 @@ class CallRecord:
     decode_s: float | None = None
     queue_s: float | None = None
     analysis_s: float | None = None
+    stages: list[Stage] | None = None
+
+    @contextlib.contextmanager
+    def stage(self, name: str, images: int) -> Iterator[None]:
+        """Note a stage that ends with the block, whichever way that is."""
+        began_s = time.monotonic()
+        try:
+            yield
+        finally:
+            self.note(Stage(name=name, began_s=began_s, ended_s=time.monotonic(), images=images))
+
+    def note(self, *stages: Stage) -> None:
+        """Keep stages, if the call is traced."""
+        if self.stages is not None:
+            self.stages.extend(stages)
 
     def fields(self) -> dict[str, object]:
         """What is known, by name, for a line of JSON."""

@@ -11,7 +11,7 @@ from service.security.principal import ANONYMOUS, Principal
 from service.security.principals import Principals
 from service.security.reloading import Reloading
 
-__all__ = ["AUTHORIZATION_HEADER", "Claim", "Connection", "Gate", "is_open"]
+__all__ = ["AUTHORIZATION_HEADER", "Claim", "Connection", "Gate", "is_open", "is_probe"]
 
 AUTHORIZATION_HEADER = "authorization"
 """Header in which callers send their token, as ``Bearer TOKEN``."""
@@ -35,6 +35,15 @@ def is_open(path: str) -> bool:
         path: The method, ``/package.Service/Method``.
     """
     return path.startswith(_OPEN)
+
+
+def is_probe(path: str) -> bool:
+    """Whether a method only asks whether the server is up, or what it offers.
+
+    Args:
+        path: The method, ``/package.Service/Method``.
+    """
+    return is_open(path) or path in _PROBES
 
 
 class Connection(Protocol):

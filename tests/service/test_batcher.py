@@ -92,7 +92,7 @@ class Recorder:
     def pending(self, images: int) -> None:
         self.held = images
 
-    def batch(self, key: str, images: int, seconds: float) -> None:
+    def batch(self, key: str, images: int, seconds: float, result: Any) -> None:
         self.batches.append(images)
         self.keys.append(key)
 

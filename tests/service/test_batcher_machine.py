@@ -77,7 +77,7 @@ class Observer:
     def pending(self, images: int) -> None:
         self.held = images
 
-    def batch(self, key: str, images: int, seconds: float) -> None:
+    def batch(self, key: str, images: int, seconds: float, result: Any) -> None:
         pass
 
     def batch_failed(self, key: str) -> None:

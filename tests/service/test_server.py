@@ -465,7 +465,7 @@ async def test_a_fault_of_the_batcher_ends_the_server_and_no_caller_hangs(
     def broken(*_: object) -> None:
         raise LookupError("a fault of our own")
 
-    monkeypatch.setattr(server._metrics, "waited", broken)
+    monkeypatch.setattr(server._metrics.batches, "waited", broken)
     request = pb.DetectRequest(images=[pb.Image(encoded=images.png())])
     async with grpc.aio.insecure_channel(server.address) as channel:
         stub = pb_grpc.DetectionServiceStub(channel)

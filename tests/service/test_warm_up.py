@@ -12,9 +12,9 @@ from torch import Tensor
 
 from service.admission import Priority
 from service.batch_limits import BatchLimits
+from service.batch_metrics import BatchMetrics
 from service.batcher import Batcher
 from service.errors import StartError
-from service.metrics import Metrics
 from service.warm_up import warm_up
 
 SIZES = {"one": (1, 2, 4), "other": (2, 3, 4), "third": (2,)}
@@ -47,7 +47,7 @@ def analysis() -> Analysis:
 async def batcher(analysis: Analysis) -> AsyncIterator[Batcher[Tensor]]:
     limits = BatchLimits(sizes=SIZES, max_delay_s=0, max_images=9, max_bytes=9)
     batcher = Batcher(
-        analysis, limits=limits, observer=Metrics(CollectorRegistry()), clock=analysis
+        analysis, limits=limits, observer=BatchMetrics(CollectorRegistry()), clock=analysis
     )
     yield batcher
     await batcher.stop(timeout_s=0)
