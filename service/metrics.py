@@ -15,7 +15,7 @@ _P_VALUES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6
 
 
 class Metrics:
-    """The metrics of one server; also the batcher's observer.
+    """The metrics of one server.
 
     Args:
         registry: Where they are registered; one for each server, so that two servers in one
@@ -55,6 +55,7 @@ class Metrics:
         self._create_image_metrics(registry)
         self._create_batch_metrics(registry)
         self.bundle = Info("offpath_bundle", "The bundle that is served.", registry=registry)
+        self._create_bundle_metrics(registry)
 
     def _create_image_metrics(self, registry: CollectorRegistry) -> None:
         self.images = Counter(
@@ -87,6 +88,48 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
+
+    def _create_bundle_metrics(self, registry: CollectorRegistry) -> None:
+        self.bundle_loads = Counter(
+            "offpath_bundle_loads",
+            "Attempts to load another bundle beside the one that is served.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.bundle_promotions = Counter(
+            "offpath_bundle_promotions", "Bundles promoted to be served.", registry=registry
+        )
+        self.bundle_rollbacks = Counter(
+            "offpath_bundle_rollbacks", "Ways back to the bundle before.", registry=registry
+        )
+        self.shadow_calls = Counter(
+            "offpath_shadow_calls",
+            "Answered calls that the bundle standing by was to judge as well.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.shadow_images = Counter(
+            "offpath_shadow_images", "Images judged by two bundles.", registry=registry
+        )
+        self.shadow_disagreements = Counter(
+            "offpath_shadow_disagreements",
+            "Images judged otherwise by the bundle standing by: another class, another verdict.",
+            ["kind"],
+            registry=registry,
+        )
+        self.shadow_p_value_differences = Histogram(
+            "offpath_shadow_p_value_difference",
+            "Absolute difference of the p-values that two bundles gave to an image.",
+            buckets=_P_VALUES,
+            registry=registry,
+        )
+        for counter, labels in (
+            (self.bundle_loads, ("done", "failed")),
+            (self.shadow_calls, ("compared", "dropped", "failed")),
+            (self.shadow_disagreements, ("class", "verdict")),
+        ):
+            for label in labels:
+                counter.labels(label)  # an alarm needs the zero before it
 
     def _create_batch_metrics(self, registry: CollectorRegistry) -> None:
         self.queue_images = Gauge(
@@ -124,9 +167,9 @@ class Metrics:
             registry=registry,
         )
 
-    def pending(self, images: int) -> None:
-        """So many images are admitted and not yet answered."""
-        self.queue_images.set(images)
+    def pending(self, more: int) -> None:
+        """So many more images, or fewer, are admitted and not yet answered."""
+        self.queue_images.inc(more)
 
     def batch(self, key: str, images: int, seconds: float) -> None:
         """A batch of so many callers' images of a level was analysed in so many seconds."""

@@ -23,6 +23,7 @@ from detector.pipeline.steadiness import ForcedGates, Rejudged, Steadiness, exam
 from detector.preprocessing import Preprocessing
 from detector.row_blocks import padded_rows
 from detector.scoring import Observation, SuspicionScores
+from detector.tracing import computing
 
 __all__ = ["Pipeline"]
 
@@ -150,7 +151,7 @@ class Pipeline:
             raise InvalidInputError(
                 "There should be at least one image. Found none.", field="images"
             )
-        with torch.inference_mode():
+        with torch.inference_mode(), computing():
             seen = self.observe(images, chosen.copies)
             found = self.judge(seen, chosen.name)
             return replace(found, steadiness=self._steadiness(images, seen, found))
