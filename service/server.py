@@ -76,7 +76,7 @@ class DetectionServer:
         self._calls = self._interceptor()
         self._server = self._build_grpc_server()
         self._metrics_server: WSGIServer | None = None
-        self._credentials: Any = None
+        self._credentials: list[Any] = []
         self._admin: AdminServer | None = None
         self._attendance: asyncio.Task[None] | None = None
         self._watch: asyncio.Task[None] | None = None
@@ -232,17 +232,24 @@ class DetectionServer:
         _check_free(host, port, option="admin_port")
         self._admin = AdminServer(self.engines, interceptor=self._interceptor())
         try:
-            self._admin.listen(host, port, self._credentials)
+            self._admin.listen(host, port, self._new_credentials())
         except RuntimeError as error:
             raise _port_error("admin_port", host, port) from error
 
     def _listen(self, address: str) -> int:
+        credentials = self._new_credentials()
+        if credentials is None:
+            return int(self._server.add_insecure_port(address))
+        return int(self._server.add_secure_port(address, credentials))
+
+    def _new_credentials(self) -> Any:
+        """Those of one address, as each has to be told of a change; None without TLS."""
         files = self._settings.certificate_files()
         if files is None:
-            return int(self._server.add_insecure_port(address))
+            return None
         # Kept: gRPC calls back into it and holds no reference.
-        self._credentials = server_credentials(files, observer=self._metrics)
-        return int(self._server.add_secure_port(address, self._credentials))
+        self._credentials.append(server_credentials(files, observer=self._metrics))
+        return self._credentials[-1]
 
     def _describe_bundle(self, bundle: Bundle) -> None:
         manifest = bundle.manifest
