@@ -7,7 +7,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-PROTO := $(wildcard proto/offpath/v1/*.proto proto/offpath/inference/v2/*.proto)
+PROTO := $(wildcard proto/offpath/v1/*.proto proto/offpath/inference/v2/*.proto proto/offpath/admin/v1/*.proto)
 
 .PHONY: help demo test check format lint types imports proto proto-fresh tests figures fix pins clean
 

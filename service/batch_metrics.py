@@ -69,9 +69,9 @@ class BatchMetrics:
             registry=registry,
         )
 
-    def pending(self, images: int) -> None:
-        """So many images are admitted and not yet answered."""
-        self._queue_images.set(images)
+    def pending(self, more: int) -> None:
+        """So many more images, or fewer, are admitted and not yet answered."""
+        self._queue_images.inc(more)
 
     def batch(self, key: str, images: int, seconds: float, result: Findings) -> None:
         """A batch of so many callers' images of a level came to findings in so many seconds."""

@@ -266,7 +266,8 @@ class Batcher(Generic[R]):
             self._loop.cancel()
             await asyncio.gather(self._loop, return_exceptions=True)
         _abandon(self._waiting.take_all())
-        self._executor.shutdown(wait=finished, cancel_futures=True)
+        # Its last batch may still run, and this loop may have calls of other bundles to answer.
+        await asyncio.to_thread(self._executor.shutdown, wait=finished, cancel_futures=True)
         return finished
 
     async def _run(self) -> None:

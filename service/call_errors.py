@@ -15,6 +15,7 @@ from service.results import (
     MessageTooLargeError,
     PermissionDeniedError,
     QuotaExceededError,
+    RefusedChangeError,
     RequestTimeoutError,
     ServerBusyError,
     ServerFailureError,
@@ -46,7 +47,11 @@ def call_error(error: Any, address: str) -> CallError:
             return InvalidRequestError(text, violations=_violations(details), request_id=request_id)
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
             return _exhausted(text, address, details, request_id)
-        case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:
+        case (
+            grpc.StatusCode.UNAUTHENTICATED
+            | grpc.StatusCode.PERMISSION_DENIED
+            | grpc.StatusCode.FAILED_PRECONDITION
+        ):
             return _refused(code, text, address, request_id)
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return RequestTimeoutError(
@@ -84,6 +89,8 @@ def _exhausted(
 def _refused(code: grpc.StatusCode, text: str, address: str, request_id: str) -> CallError:
     if code is grpc.StatusCode.PERMISSION_DENIED:
         return PermissionDeniedError(text, request_id=request_id)
+    if code is grpc.StatusCode.FAILED_PRECONDITION:
+        return RefusedChangeError(text, request_id=request_id)
     return UnauthenticatedError(
         f"{address} does not know this caller. {text}", request_id=request_id
     )

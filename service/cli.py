@@ -18,6 +18,7 @@ from rich.console import Console
 from detector.errors import OffpathError
 from detector.storage import atomic_path
 from service import offline_cli
+from service.admin_command import admin
 from service.bench_command import bench
 from service.results import Level
 from service.security.options import (
@@ -104,6 +105,10 @@ def serve(
     metrics_port: Annotated[
         int | None, typer.Option(help="Port for Prometheus, 0 for any. Default: 9464.")
     ] = None,
+    admin_port: Annotated[
+        int | None,
+        typer.Option(help="Port of the admin service, this machine only. Default: none."),
+    ] = None,
     bundle: BundleOption = None,
     device: DeviceOption = None,
     drain_delay_s: Annotated[
@@ -134,6 +139,7 @@ def serve(
         host=host,
         port=port,
         metrics_port=metrics_port,
+        admin_port=admin_port,
         bundle=bundle,
         device=device,
         drain_delay_s=drain_delay_s,
@@ -149,9 +155,13 @@ def serve(
         logging.getLogger(__name__).info(
             "Serving on %s, metrics on %s", server.address, server.metrics_url
         )
+        if server.admin_address is not None:
+            logging.getLogger(__name__).info("Admin service on %s", server.admin_address)
         if ready_file is not None:
             with atomic_path(ready_file) as temporary:
                 addresses = {"address": server.address, "metrics_url": server.metrics_url}
+                if server.admin_address is not None:
+                    addresses["admin_address"] = server.admin_address
                 temporary.write_text(json.dumps(addresses))
 
     # A call is mostly the event loop's work: uvloop's takes a tenth less of the core.
@@ -276,6 +286,11 @@ app.command(
     epilog="Examples: [bold]offpath bench 127.0.0.1:50051[/bold] · [bold]offpath bench "
     "127.0.0.1:50051 --rate 500 --duration-s 60 --timeout-s 0.5 --json[/bold]",
 )(bench)
+app.command(
+    rich_help_panel=_ONLINE,
+    epilog="Examples: [bold]offpath admin load runs/new --server 127.0.0.1:50052[/bold] · "
+    "[bold]offpath admin promote 3fa1 --server 127.0.0.1:50052[/bold]",
+)(admin)
 app.command(
     rich_help_panel=_ONLINE,
     epilog="Example: [bold]offpath token web --token-file web.token >> principals.toml[/bold]",

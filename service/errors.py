@@ -28,11 +28,13 @@ from service.security.errors import (
 __all__ = [
     "INTERNAL_REASON",
     "STATUS_TABLE",
+    "BadBundleError",
     "RequestError",
     "RichStatus",
     "StartError",
     "UnknownModelError",
     "Violation",
+    "WrongPlaceError",
     "status_of",
 ]
 
@@ -50,6 +52,14 @@ class StartError(OffpathError):
 
 class UnknownModelError(OffpathError):
     """A caller asks for a model that is not served, or for another version of it."""
+
+
+class BadBundleError(OffpathError):
+    """A bundle cannot take over from the one that answers; what was loaded stays."""
+
+
+class WrongPlaceError(OffpathError):
+    """A bundle is not where it would have to be for what is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +104,8 @@ STATUS_TABLE: tuple[tuple[type[OffpathError], grpc.StatusCode, str], ...] = (
     (ImageError, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_IMAGE"),
     (InvalidInputError, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_INPUT"),
     (UnknownModelError, grpc.StatusCode.NOT_FOUND, "UNKNOWN_MODEL"),
+    (BadBundleError, grpc.StatusCode.FAILED_PRECONDITION, "BAD_BUNDLE"),
+    (WrongPlaceError, grpc.StatusCode.FAILED_PRECONDITION, "WRONG_PLACE"),
     (UnauthenticatedError, grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED"),
     (PermissionDeniedError, grpc.StatusCode.PERMISSION_DENIED, "MISSING_RIGHT"),
     (QuotaExceededError, grpc.StatusCode.RESOURCE_EXHAUSTED, "QUOTA_EXCEEDED"),

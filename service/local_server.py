@@ -30,12 +30,14 @@ class LocalServer:
         address: Where calls go, ``host:port``.
         metrics_url: Where Prometheus looks.
         stop_timeout_s: Longest wait for its end, seconds.
+        admin_address: Where the admin service is; empty where there is none.
     """
 
     process: subprocess.Popen[bytes]
     address: str
     metrics_url: str
     stop_timeout_s: float
+    admin_address: str = ""
 
     def stop(self) -> int:
         """Send SIGTERM, wait, and give the exit code.

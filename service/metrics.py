@@ -10,6 +10,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Histogram, Info, ProcessCollector
 
 from service.batch_metrics import SECONDS, BatchMetrics
+from service.bundle_metrics import BundleMetrics, ShadowMetrics
 from service.campaign_metrics import CampaignMetrics
 from service.errors import INTERNAL_REASON, STATUS_TABLE
 from service.image_metrics import ImageMetrics
@@ -30,6 +31,8 @@ class Metrics:
         batches: Those of the queue and of batches.
         images: Those of verdicts.
         campaigns: Those of query campaigns.
+        bundles: Those of bundles that come and go.
+        shadow: Those of a bundle that judges beside the one that answers.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -37,6 +40,8 @@ class Metrics:
         self.batches = BatchMetrics(registry)
         self.images = ImageMetrics(registry)
         self.campaigns = CampaignMetrics(registry)
+        self.bundles = BundleMetrics(registry)
+        self.shadow = ShadowMetrics(registry)
         ProcessCollector(registry=registry)
         self.requests = Counter(
             "offpath_requests",

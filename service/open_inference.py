@@ -9,10 +9,10 @@ from typing import Any
 from offpath.inference.v2 import open_inference_pb2 as pb
 from offpath.inference.v2 import open_inference_pb2_grpc as pb_grpc
 
-from detector.bundle import Bundle
 from detector.errors import InvalidInputError
 from service import open_inference_codec as codec
-from service.analysis import Analysis
+from service.engine import Engine
+from service.engines import Engines
 from service.errors import UnknownModelError
 from service.interceptors import current_request_id
 from service.open_inference_tensors import shortened
@@ -29,30 +29,24 @@ _VERSION_DIGITS = 12
 
 
 class OpenInferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
-    """Answers calls of Triton's and KServe's clients out of one bundle.
+    """Answers calls of Triton's and KServe's clients, each with the engine active when it begins.
 
     Args:
-        bundle: What is served; the begin of its digest is the model's version.
-        analysis: Where images are judged.
+        engines: Who judges images; the begin of the active bundle's digest is the model's version.
         max_images: Most images in one request.
         is_ready: Tells whether calls should be sent here.
     """
 
     def __init__(
         self,
-        bundle: Bundle,
+        engines: Engines,
         *,
-        analysis: Analysis,
         max_images: int,
         is_ready: Callable[[], bool],
     ) -> None:
-        self._version = bundle.manifest.digest[:_VERSION_DIGITS]
-        self._analysis = analysis
+        self._engines = engines
         self._max_images = max_images
         self._is_ready = is_ready
-        self._model = codec.encode_model(
-            name=MODEL_NAME, version=self._version, classes=len(bundle.pipeline.class_names)
-        )
         self._server = pb.ServerMetadataResponse(name="offpath", version=_software_version())
 
     def register(self, server: Any) -> None:
@@ -82,7 +76,7 @@ class OpenInferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
         context: Any,  # noqa: ARG002  # gRPC passes it
     ) -> pb.ModelReadyResponse:
         """Say whether the model takes calls."""
-        self._check_model(request.name, request.version)
+        _check_model(self._engines.active, request.name, request.version)
         return pb.ModelReadyResponse(ready=self._is_ready())
 
     async def ServerMetadata(  # noqa: N802  # the contract's name
@@ -99,41 +93,54 @@ class OpenInferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
         context: Any,  # noqa: ARG002  # gRPC passes it
     ) -> pb.ModelMetadataResponse:
         """Describe what the model takes and gives."""
-        self._check_model(request.name, request.version)
-        return self._model
+        engine = self._engines.active
+        _check_model(engine, request.name, request.version)
+        return codec.encode_model(
+            name=MODEL_NAME,
+            version=_version_of(engine),
+            classes=len(engine.bundle.pipeline.class_names),
+        )
 
     async def ModelInfer(  # noqa: N802  # the contract's name
         self, request: pb.ModelInferRequest, context: Any
     ) -> pb.ModelInferResponse:
         """Classify images and give a verdict on each one's path."""
-        self._check_model(request.model_name, request.model_version)
+        engine = self._engines.active
+        _check_model(engine, request.model_name, request.model_version)
         call = codec.decode_infer(request, max_images=self._max_images)
         try:
-            analysed = await self._analysis.answer(call, remaining_s=context.time_remaining())
+            analysed = await engine.analysis.answer(call, remaining_s=context.time_remaining())
         except InvalidInputError as error:
             if error.field in codec.PARAMETERS:
                 error.field = codec.parameter_field(error.field)
             raise
-        return codec.encode_infer(
+        reply = codec.encode_infer(
             call,
             analysed,
             name=MODEL_NAME,
-            version=self._version,
+            version=_version_of(engine),
             request_id=current_request_id(),
         )
+        self._engines.answered(engine, call, analysed)
+        return reply
 
-    def _check_model(self, name: str, version: str) -> None:
-        """Refuse to answer for another model.
 
-        Raises:
-            UnknownModelError: If another name, or another version, is asked for.
-        """
-        if name != MODEL_NAME or version not in {"", self._version}:
-            raise UnknownModelError(
-                f"The model should be {MODEL_NAME}, version {self._version} or none. "
-                f"Found {shortened(name)}, version {shortened(version)}. "
-                "Ask for what ModelMetadata names, or send no version."
-            )
+def _version_of(engine: Engine) -> str:
+    return engine.digest[:_VERSION_DIGITS]
+
+
+def _check_model(engine: Engine, name: str, version: str) -> None:
+    """Refuse to answer for another model.
+
+    Raises:
+        UnknownModelError: If another name, or another version, is asked for.
+    """
+    if name != MODEL_NAME or version not in {"", _version_of(engine)}:
+        raise UnknownModelError(
+            f"The model should be {MODEL_NAME}, version {_version_of(engine)} or none. "
+            f"Found {shortened(name)}, version {shortened(version)}. "
+            "Ask for what ModelMetadata names, or send no version."
+        )
 
 
 def _software_version() -> str:

@@ -28,6 +28,7 @@ __all__ = [
     "PermissionDeniedError",
     "Priority",
     "QuotaExceededError",
+    "RefusedChangeError",
     "RequestTimeoutError",
     "ServerBusyError",
     "ServerFailureError",
@@ -243,6 +244,10 @@ class CallError(OffpathError):
     def __init__(self, message: str, *, request_id: str = "") -> None:
         super().__init__(message)
         self.request_id = request_id
+
+
+class RefusedChangeError(CallError):
+    """The server cannot change its bundles so, and is as it was before."""
 
 
 class InvalidRequestError(CallError):

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 import signal
 import socket
 from collections.abc import Callable
-from functools import partial
+from pathlib import Path
 from typing import Any, Self
 from wsgiref.simple_server import WSGIServer
 
@@ -17,16 +16,12 @@ import torch
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import CollectorRegistry, start_http_server
 
-from detector.bundle import Bundle, load_bundle
-from detector.images import ImageLimits
-from detector.pipeline import Findings, row_digests
-from service.analysis import Analysis
-from service.batch_limits import BatchLimits
-from service.batcher import Batcher
-from service.campaigns import CampaignGuard, CampaignWatch, QueryHasher
-from service.clock import MonotonicClock
-from service.decoding import Decoder
+from detector.bundle import DEFAULT_BUNDLE, Bundle, load_bundle
+from service.admin_server import AdminServer
+from service.bundle_watch import watch_bundle
 from service.devices import chosen_device
+from service.engine import Engine
+from service.engines import Engines
 from service.errors import StartError
 from service.health import HEALTH_SERVICE_NAME, Health
 from service.interceptors import CallInterceptor
@@ -38,9 +33,8 @@ from service.security.principals_file import watch_principals
 from service.security.quotas import Quotas
 from service.servicer import SERVICE_NAME, DetectionServicer
 from service.settings import Settings
-from service.supervision import supervise
+from service.supervision import attend
 from service.tracing import start_tracing
-from service.warm_up import warm_up
 
 __all__ = ["DetectionServer", "load_and_serve"]
 
@@ -58,59 +52,37 @@ class DetectionServer:
     """
 
     def __init__(self, bundle: Bundle, settings: Settings) -> None:
-        self._bundle = bundle
         self._settings = settings
         self._tracing = start_tracing(settings.trace_endpoint)
         self._health = Health(SERVICE_NAME, OPEN_INFERENCE_NAME)
         self._metrics = Metrics(CollectorRegistry())
-        self._decoder = Decoder(
-            bundle.pipeline.preprocessing,
-            limits=ImageLimits(max_pixels=settings.max_pixels),
-            threads=settings.decode_threads,
-        )
-        self._batcher: Batcher[Findings] = Batcher(
-            bundle.pipeline.analyse,
-            limits=BatchLimits(
-                # The default level, which stands first, is that of most callers.
-                sizes={
-                    level.name: settings.batch_sizes_of(level.passes)
-                    for level in bundle.pipeline.levels.values()
-                },
-                max_delay_s=settings.max_queue_delay_s,
-                max_images=settings.max_queue_images,
-                max_bytes=settings.max_queue_bytes,
-                bulk_share=settings.bulk_queue_share,
-                bulk_patience_s=settings.bulk_patience_s,
-                max_failures=settings.max_failed_batches,
-            ),
-            observer=self._metrics.batches,
-        )
-        quotas = Quotas()
-        analysis = Analysis(
-            bundle.pipeline,
-            batcher=self._batcher,
-            decoder=self._decoder,
+        self._quotas = Quotas()
+        self.engines = Engines(
+            self._engine(bundle),
+            load=self._load,
+            make=self._engine,
             metrics=self._metrics,
-            quotas=quotas,
-            campaigns=self._build_campaign_guard(),
+            promoted=self._answer_with,
+            last_calls_s=settings.drain_timeout_s,
         )
+        """The bundle that answers, and those beside it."""
         most = settings.max_images_per_request
-        self._servicer = DetectionServicer(bundle, analysis=analysis, max_images=most)
+        self._servicer = DetectionServicer(self.engines, max_images=most)
         self._open_inference = OpenInferenceServicer(
-            bundle, analysis=analysis, max_images=most, is_ready=self._health.is_ready
+            self.engines, max_images=most, is_ready=self._health.is_ready
         )
-        gate = Gate(
+        self._gate = Gate(
             watch_principals(settings.principals, observer=self._metrics),
             certificates=settings.tls_client_ca is not None,
         )
-        self._calls = CallInterceptor(
-            self._metrics, gate=gate, quotas=quotas, tracing=self._tracing
-        )
+        self._calls = self._interceptor()
         self._server = self._build_grpc_server()
         self._metrics_server: WSGIServer | None = None
-        self._credentials: Any = None
+        self._credentials: list[Any] = []
+        self._admin: AdminServer | None = None
+        self._attendance: asyncio.Task[None] | None = None
         self._watch: asyncio.Task[None] | None = None
-        self.died = self._batcher.died
+        self.died = asyncio.Event()
         """Set where a fault of the server's own leaves nobody to answer calls."""
         self.port = 0
         self.metrics_port = 0
@@ -141,6 +113,11 @@ class DetectionServer:
         """Where Prometheus looks."""
         return f"http://{_address(self._settings.host, self.metrics_port)}/metrics"
 
+    @property
+    def admin_address(self) -> str | None:
+        """Where the admin service is, ``host:port``; None where there is none."""
+        return None if self._admin is None else self._admin.address
+
     async def drain(self) -> bool:
         """Stop without losing an accepted call.
 
@@ -151,11 +128,13 @@ class DetectionServer:
             Whether every accepted call was answered within the drain timeout.
         """
         await self._stop_watching()
+        if self._admin is not None:  # first: whom it promoted would be attended to, and be ready
+            await self._admin.stop()
         await self._health.draining()
         if not self.died.is_set():
             _log.info("Draining: takes calls for %g s more", self._settings.drain_delay_s)
             await asyncio.sleep(self._settings.drain_delay_s)
-        finished = await self._batcher.stop(timeout_s=self._settings.drain_timeout_s)
+        finished = await self.engines.stop(timeout_s=self._settings.drain_timeout_s)
         await self._calls.quiet(for_s=_QUIET_S, timeout_s=_LAST_REPLIES_S)
         await self._server.stop(_LAST_REPLIES_S)
         await self._close()
@@ -189,48 +168,51 @@ class DetectionServer:
         )
         return server
 
-    def _build_campaign_guard(self) -> CampaignGuard:
-        settings, pipeline = self._settings, self._bundle.pipeline
-        watch = CampaignWatch(
-            settings.campaign_rule(),
-            hasher=QueryHasher(
-                gates=pipeline.layout.gates,
-                height=pipeline.preprocessing.height,
-                width=pipeline.preprocessing.width,
-                key=secrets.token_bytes(32),
-            ),
-            most_principals=settings.campaign_principals,
-            clock=MonotonicClock(),
-        )
-        self._metrics.campaigns.active.set_function(watch.active)
-        return CampaignGuard(
-            watch,
-            policy=settings.campaign_policy,
-            exempt=settings.campaign_exempt_principals,
-            observer=self._metrics.campaigns,
-        )
-
     async def _start(self) -> None:
         self._bind()
-        preprocessing = self._bundle.pipeline.preprocessing
-        image = torch.zeros(3, preprocessing.height, preprocessing.width, dtype=torch.uint8)
-        image_seconds = await warm_up(
-            self._batcher, image, digests=partial(row_digests, self._bundle.pipeline)
-        )
-        self._servicer.price(image_seconds)
-        self._batcher.start()
-        self._describe_bundle()
+        await self.engines.active.warm()
+        self._answer_with(self.engines.active)
         await self._server.start()
         await self._health.ready()
-        self._watch = asyncio.create_task(
-            supervise(self._batcher, self._health, image, retry_s=self._settings.probe_interval_s)
+        if self._settings.watch_bundle_s:
+            watch = watch_bundle(
+                self._settings.bundle or DEFAULT_BUNDLE,
+                self.engines,
+                every_s=self._settings.watch_bundle_s,
+                promote=self._settings.promote_watched,
+            )
+            self._watch = asyncio.create_task(watch, name="offpath-bundle-watch")
+        if self._admin is not None:
+            await self._admin.start()
+
+    def _load(self, folder: Path) -> Bundle:
+        return load_bundle(folder, device=self.engines.active.bundle.pipeline.device)
+
+    def _engine(self, bundle: Bundle) -> Engine:
+        return Engine(bundle, settings=self._settings, metrics=self._metrics, quotas=self._quotas)
+
+    def _interceptor(self) -> CallInterceptor:
+        return CallInterceptor(
+            self._metrics, gate=self._gate, quotas=self._quotas, tracing=self._tracing
         )
 
+    def _answer_with(self, engine: Engine) -> None:
+        """Tell which bundle answers from now on, and attend to its engine instead of another."""
+        self._describe_bundle(engine.bundle)
+        self._metrics.campaigns.active.set_function(engine.watch.active)
+        if self._attendance is not None:
+            self._attendance.cancel()
+        attendance = attend(
+            engine, self._health, self.died, retry_s=self._settings.probe_interval_s
+        )
+        self._attendance = asyncio.create_task(attendance, name="offpath-attendance")
+
     async def _stop_watching(self) -> None:
-        if self._watch is not None:
-            self._watch.cancel()
-            await asyncio.gather(self._watch, return_exceptions=True)
-            self._watch = None
+        tasks = [task for task in (self._attendance, self._watch) if task is not None]
+        self._attendance = self._watch = None
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _bind(self) -> None:
         host, port = self._settings.host, self._settings.port
@@ -239,6 +221,7 @@ class DetectionServer:
             self.port = self._listen(_address(host, port))
         except RuntimeError as error:
             raise _port_error("port", host, port) from error
+        self._bind_admin()
         try:
             self._metrics_server, _ = start_http_server(
                 self._settings.metrics_port, host, self._metrics.registry
@@ -247,16 +230,34 @@ class DetectionServer:
             raise _port_error("metrics_port", host, self._settings.metrics_port) from error
         self.metrics_port = self._metrics_server.server_port
 
+    def _bind_admin(self) -> None:
+        host, port = self._settings.admin_host, self._settings.admin_port
+        if port is None:
+            return
+        _check_free(host, port, option="admin_port")
+        self._admin = AdminServer(self.engines, interceptor=self._interceptor())
+        try:
+            self._admin.listen(host, port, self._new_credentials())
+        except RuntimeError as error:
+            raise _port_error("admin_port", host, port) from error
+
     def _listen(self, address: str) -> int:
+        credentials = self._new_credentials()
+        if credentials is None:
+            return int(self._server.add_insecure_port(address))
+        return int(self._server.add_secure_port(address, credentials))
+
+    def _new_credentials(self) -> Any:
+        """Those of one address, as each has to be told of a change; None without TLS."""
         files = self._settings.certificate_files()
         if files is None:
-            return int(self._server.add_insecure_port(address))
+            return None
         # Kept: gRPC calls back into it and holds no reference.
-        self._credentials = server_credentials(files, observer=self._metrics)
-        return int(self._server.add_secure_port(address, self._credentials))
+        self._credentials.append(server_credentials(files, observer=self._metrics))
+        return self._credentials[-1]
 
-    def _describe_bundle(self) -> None:
-        manifest = self._bundle.manifest
+    def _describe_bundle(self, bundle: Bundle) -> None:
+        manifest = bundle.manifest
         self._metrics.images.alarm_budget.set(manifest.alpha)
         self._metrics.bundle.info(
             {
@@ -269,11 +270,12 @@ class DetectionServer:
 
     async def _close(self) -> None:
         await self._stop_watching()
-        await self._batcher.stop(timeout_s=0)
+        await self.engines.stop(timeout_s=0)
         await self._server.stop(None)
-        self._decoder.close()
         if self._tracing is not None:
             await asyncio.to_thread(self._tracing.close)
+        if self._admin is not None:
+            await self._admin.stop()
         if self._metrics_server is not None:
             await asyncio.to_thread(self._metrics_server.shutdown)
             self._metrics_server.server_close()
@@ -298,6 +300,9 @@ async def load_and_serve(settings: Settings, *, ready: Callable[[DetectionServer
     """
     if settings.torch_threads:
         torch.set_num_threads(settings.torch_threads)
+    # `exact_32_bit` says so around each batch, and takes it back: with two batches at once, as
+    # beside a shadow, one would take it back for the other.
+    torch.backends.cudnn.allow_tf32 = False
     bundle = load_bundle(settings.bundle, device=chosen_device(settings.device))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -316,7 +321,7 @@ def _address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _check_free(host: str, port: int) -> None:
+def _check_free(host: str, port: int, *, option: str = "port") -> None:
     """Try the address first: gRPC writes lines of its own where it fails."""
     try:
         for family, kind, protocol, _, address in socket.getaddrinfo(
@@ -326,7 +331,7 @@ def _check_free(host: str, port: int) -> None:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind(address)
     except OSError as error:
-        raise _port_error("port", host, port) from error
+        raise _port_error(option, host, port) from error
 
 
 def _port_error(option: str, host: str, port: int) -> StartError:

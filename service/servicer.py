@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from offpath.v1 import detection_pb2 as pb
 from offpath.v1 import detection_pb2_grpc as pb_grpc
 
-from detector.bundle import Bundle
 from service import codec
-from service.analysis import Analysed, Analysis
+from service.analysis import Analysed
 from service.codec import DetectCall
+from service.engine import Engine
+from service.engines import Engines
 from service.interceptors import current_request_id
 from service.security.disclosure import check_right
 from service.security.principal import Right, current_principal
@@ -23,27 +23,16 @@ SERVICE_NAME: str = pb.DESCRIPTOR.services_by_name["DetectionService"].full_name
 
 
 class DetectionServicer(pb_grpc.DetectionServiceServicer):
-    """Answers calls out of one bundle.
+    """Answers calls, each with the engine that is active when it begins.
 
     Args:
-        bundle: What is served.
-        analysis: Where images are judged.
+        engines: Who judges images.
         max_images: Most images in one request.
     """
 
-    def __init__(self, bundle: Bundle, *, analysis: Analysis, max_images: int) -> None:
-        self._bundle = bundle
-        self._analysis = analysis
+    def __init__(self, engines: Engines, *, max_images: int) -> None:
+        self._engines = engines
         self._max_images = max_images
-        self._description = codec.encode_bundle(bundle)
-
-    def price(self, image_seconds: Mapping[str, float]) -> None:
-        """Tell callers from now on what an image costs at each level.
-
-        Args:
-            image_seconds: The time of an image in a full batch of each level, seconds.
-        """
-        self._description = codec.encode_bundle(self._bundle, image_seconds=image_seconds)
 
     def register(self, server: Any) -> None:
         """Answer calls on a server."""
@@ -52,22 +41,25 @@ class DetectionServicer(pb_grpc.DetectionServiceServicer):
 
     async def Detect(self, request: pb.DetectRequest, context: Any) -> pb.DetectResponse:  # noqa: N802  # the contract's name
         """Classify images and give a verdict on each one's path."""
+        engine = self._engines.active
         call = codec.decode_request(request, max_images=self._max_images)
         caller = current_principal()
         check_right(caller, Right.PATH, "include_path", asked=call.include_path)
         check_right(caller, Right.EXPLANATION, "include_layers", asked=call.include_layers)
-        analysed = await self._analysis.answer(call, remaining_s=context.time_remaining())
-        return self._reply(call, analysed)
+        analysed = await engine.analysis.answer(call, remaining_s=context.time_remaining())
+        reply = self._reply(engine, call, analysed)
+        self._engines.answered(engine, call, analysed)
+        return reply
 
     async def GetBundle(  # noqa: N802  # the contract's name
         self,
         request: pb.GetBundleRequest,  # noqa: ARG002  # gRPC passes it
         context: Any,  # noqa: ARG002  # gRPC passes it
     ) -> pb.GetBundleResponse:
-        """Describe what is loaded."""
-        return self._description
+        """Describe the bundle that answers."""
+        return self._engines.active.description
 
-    def _reply(self, call: DetectCall, analysed: Analysed) -> pb.DetectResponse:
+    def _reply(self, engine: Engine, call: DetectCall, analysed: Analysed) -> pb.DetectResponse:
         rights = current_principal().rights
         detections = []
         for image in analysed.images:
@@ -86,5 +78,5 @@ class DetectionServicer(pb_grpc.DetectionServiceServicer):
         return codec.encode_reply(
             detections,
             request_id=current_request_id(),
-            bundle_digest=self._bundle.manifest.digest,
+            bundle_digest=engine.digest,
         )

@@ -50,6 +50,21 @@ class Settings(BaseSettings):
     bundle: Path | None = None
     """Folder of the bundle to serve. Unset: the default inside the package."""
 
+    watch_bundle_s: Seconds = 0.0
+    """Time between two looks at that folder, seconds; a bundle that takes its place is loaded and
+    stands by. 0: never looked at."""
+
+    promote_watched: bool = False
+    """Whether a bundle that was found so is promoted as soon as it is warm. Off: it takes somebody
+    who calls the admin service."""
+
+    admin_host: str = "127.0.0.1"
+    """Address of the admin service. A host that others reach needs `tls_certificate` and
+    `principals`, whatever `insecure` says: who changes the bundle decides every verdict."""
+
+    admin_port: Port | None = None
+    """Port of the admin service; 0 takes any free one. Unset: there is none."""
+
     device: str = "auto"
     """Where the network runs: ``cpu``, ``cuda``, ``cuda:1``. ``auto`` takes CUDA where there is."""
 
@@ -253,6 +268,21 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"a host that others reach should have tls_certificate, tls_key and principals. "
                 f"Found {self.host} without. Set insecure where something in front does their work"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _administered(self) -> Self:
+        guarded = self.tls_certificate is not None and self.principals is not None
+        if self.admin_port is not None and not (guarded or is_loopback(self.admin_host)):
+            raise ValueError(
+                "an admin_host that others reach should have tls_certificate, tls_key and "
+                f"principals. Found {self.admin_host} without. Take a host of this machine only"
+            )
+        if self.watch_bundle_s and self.admin_port is None and not self.promote_watched:
+            raise ValueError(
+                "watch_bundle_s should come with admin_port or promote_watched: what it loads "
+                "could else never be promoted. Found it alone"
             )
         return self
 

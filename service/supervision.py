@@ -10,11 +10,31 @@ from typing import Any
 from torch import Tensor
 
 from service.batcher import Batcher
+from service.engine import Engine
 from service.health import Health
 
-__all__ = ["supervise"]
+__all__ = ["attend", "supervise"]
 
 _log = logging.getLogger(__name__)
+
+
+async def attend(engine: Engine, health: Health, died: asyncio.Event, *, retry_s: float) -> None:
+    """Let readiness follow the engine that answers, and tell if it can never answer again.
+
+    Args:
+        engine: Who answers from now on.
+        health: What load balancers ask.
+        died: Set where no batch of the engine will be formed any more.
+        retry_s: Time between two probes, seconds.
+    """
+    if not health.is_ready() and engine.is_fit:  # the one before was not
+        await health.ready()
+    watch = asyncio.create_task(supervise(engine.batcher, health, engine.image, retry_s=retry_s))
+    try:
+        await engine.batcher.died.wait()
+        died.set()
+    finally:
+        watch.cancel()
 
 
 async def supervise(

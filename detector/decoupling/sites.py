@@ -8,6 +8,7 @@ import torch.fx
 from torch import nn
 
 from detector.errors import BackboneError
+from detector.tracing import tracing
 
 __all__ = ["GateSite", "find_gate_sites"]
 
@@ -39,7 +40,8 @@ def find_gate_sites(backbone: nn.Module) -> tuple[GateSite, ...]:
         BackboneError: If the network cannot be traced or has fewer than two convolutions.
     """
     try:
-        graph = torch.fx.symbolic_trace(backbone).graph
+        with tracing():
+            graph = torch.fx.symbolic_trace(backbone).graph
     except Exception as error:  # torch.fx raises whatever the traced code raises
         raise BackboneError(
             "The backbone should be traceable by torch.fx. "

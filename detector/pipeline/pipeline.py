@@ -24,6 +24,7 @@ from detector.pipeline.stopwatch import Stopwatch
 from detector.preprocessing import Preprocessing
 from detector.row_blocks import padded_rows
 from detector.scoring import Observation, SuspicionScores
+from detector.tracing import computing
 
 __all__ = ["Pipeline"]
 
@@ -151,7 +152,7 @@ class Pipeline:
             raise InvalidInputError(
                 "There should be at least one image. Found none.", field="images"
             )
-        with torch.inference_mode():
+        with torch.inference_mode(), computing():
             stopwatch = Stopwatch(self.device)
             seen = self.observe(images, chosen.copies)
             stopwatch.network_asked()

@@ -26,7 +26,7 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 class Right(StrEnum):
     """What a caller may be told or decide beyond prediction, verdict and the p-value's bucket.
 
-    Each of them helps who searches for images that pass.
+    Each but the last helps who searches for images that pass.
     """
 
     SCORE = "score"
@@ -37,6 +37,8 @@ class Right(StrEnum):
     """The layers that weighed most; with `SCORE` the verdict's reason, which names the p-value."""
     ALPHA = "alpha"
     """A budget of one's own. Verdicts under many budgets tell the p-value as finely as wanted."""
+    ADMIN = "admin"
+    """The admin service: which bundle answers everybody."""
 
 
 ALL_RIGHTS = frozenset(Right)

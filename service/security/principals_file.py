@@ -2,7 +2,7 @@
 
 [web]
 token_sha256 = ["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"]
-rights = ["score"]          # of score, path, explanation, alpha; none unless listed
+rights = ["score"]          # of score, path, explanation, alpha, admin; none unless listed
 calls_per_s = 20            # no limit unless given
 calls_burst = 40            # a second's worth unless given
 images_per_s = 100

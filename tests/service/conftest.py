@@ -65,6 +65,7 @@ class FakePipeline:
         ),
     }
     default_level = LevelName.STANDARD
+    device = "cpu"
 
     def __init__(self) -> None:
         self.batches: list[int] = []

@@ -11,7 +11,15 @@ from google.rpc import error_details_pb2, status_pb2
 from detector.errors import BudgetError, BundleMissingError, ImageError, InvalidInputError
 from service.admission import DeadlineError, DrainingError, QueueFullError
 from service.batcher import BatchFailedError
-from service.errors import RequestError, RichStatus, UnknownModelError, Violation, status_of
+from service.errors import (
+    BadBundleError,
+    RequestError,
+    RichStatus,
+    UnknownModelError,
+    Violation,
+    WrongPlaceError,
+    status_of,
+)
 from service.security.errors import (
     PermissionDeniedError,
     QuotaExceededError,
@@ -24,6 +32,8 @@ CASES: list[tuple[Exception, grpc.StatusCode, str]] = [
     (BudgetError("m", field="f"), grpc.StatusCode.INVALID_ARGUMENT, "INVALID_BUDGET"),
     (RequestError((Violation("f", "m"),)), grpc.StatusCode.INVALID_ARGUMENT, "INVALID_INPUT"),
     (UnknownModelError("m"), grpc.StatusCode.NOT_FOUND, "UNKNOWN_MODEL"),
+    (BadBundleError("m"), grpc.StatusCode.FAILED_PRECONDITION, "BAD_BUNDLE"),
+    (WrongPlaceError("m"), grpc.StatusCode.FAILED_PRECONDITION, "WRONG_PLACE"),
     (UnauthenticatedError(), grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED"),
     (PermissionDeniedError("m"), grpc.StatusCode.PERMISSION_DENIED, "MISSING_RIGHT"),
     (

@@ -33,6 +33,9 @@ def test_the_environment_is_read_and_what_is_given_comes_first(
         {"max_queue_bytes": 10},
         {"drain_timeout_s": float("nan")},
         {"max_queue_delay_s": -1},
+        {"admin_port": 1, "admin_host": "0.0.0.0"},
+        {"admin_port": 1, "admin_host": "0.0.0.0", "insecure": True},
+        {"watch_bundle_s": 1},
     ],
 )
 def test_a_setting_that_cannot_be_is_one_clear_error(changes: dict[str, object]) -> None:

@@ -22,7 +22,7 @@ from service.metrics import Metrics
 from service.server import DetectionServer
 
 README = Path(__file__).parents[3] / "README.md"
-LABELS = {"code", "level", "le", "method", "outcome", "reason", "verdict", "what"}
+LABELS = {"code", "kind", "level", "le", "method", "outcome", "reason", "verdict", "what"}
 BUNDLE_LABELS = {"backbone", "created", "digest", "schema_version"}
 
 

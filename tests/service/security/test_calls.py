@@ -259,7 +259,7 @@ async def test_what_the_queue_refuses_costs_no_quota(
     server = await start(principals=file, max_queue_images=4, max_images_per_request=4)
     async with grpc.aio.insecure_channel(server.address) as channel:
         stub = pb_grpc.DetectionServiceStub(channel)
-        with server._batcher.admit("standard", images=3, size_bytes=1):
+        with server.engines.active.batcher.admit("standard", images=3, size_bytes=1):
             error = await failure(stub.Detect(request_of(4), metadata=bearer("f")))
             assert details(error)["ErrorInfo"].reason == "QUEUE_FULL"
         await stub.Detect(request_of(4), metadata=bearer("f"))
@@ -327,7 +327,7 @@ async def test_no_text_of_an_unknown_error_leaves_the_server(
     else:
         monkeypatch.setattr(pipeline, where, fail)
     if where == "analyse":
-        monkeypatch.setattr(server._batcher, "_analyse", fail)
+        monkeypatch.setattr(server.engines.active.batcher, "_analyse", fail)
     async with grpc.aio.insecure_channel(server.address) as channel:
         error = await failure(pb_grpc.DetectionServiceStub(channel).Detect(request_of()))
     assert error.code() is grpc.StatusCode.INTERNAL

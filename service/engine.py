@@ -1,0 +1,166 @@
+"""One bundle, ready to answer, with all that depends on it."""
+
+from __future__ import annotations
+
+import secrets
+from functools import partial
+
+import torch
+
+from detector.bundle import Bundle
+from detector.images import ImageLimits
+from detector.pipeline import Detection, Findings, Pipeline, row_digests
+from service import codec
+from service.admission import Priority
+from service.analysis import Analysis
+from service.batch_limits import BatchLimits
+from service.batcher import Batcher
+from service.campaigns import CampaignGuard, CampaignWatch, QueryHasher
+from service.clock import MonotonicClock
+from service.codec import AnalysisCall
+from service.decoding import Decoder
+from service.engine_observer import EngineObserver
+from service.errors import RequestError, Violation
+from service.metrics import Metrics
+from service.security.quotas import Quotas
+from service.settings import Settings
+from service.warm_up import warm_up
+
+__all__ = ["Engine"]
+
+
+class Engine:
+    """A bundle with its decoder, which knows its input size, and a batcher on a thread of its own.
+
+    Args:
+        bundle: What answers.
+        settings: How the server runs.
+        metrics: Where answers are counted.
+        quotas: Who counts what callers use.
+    """
+
+    def __init__(
+        self, bundle: Bundle, *, settings: Settings, metrics: Metrics, quotas: Quotas
+    ) -> None:
+        self.bundle = bundle
+        self.observer = EngineObserver(metrics.batches)
+        self.decoder = Decoder(
+            bundle.pipeline.preprocessing,
+            limits=ImageLimits(max_pixels=settings.max_pixels),
+            threads=settings.decode_threads,
+        )
+        self.batcher: Batcher[Findings] = Batcher(
+            bundle.pipeline.analyse,
+            limits=_limits(bundle.pipeline, settings),
+            observer=self.observer,
+        )
+        self.watch = _watch(bundle.pipeline, settings)
+        """What is remembered of callers' queries; paths of two bundles are not compared."""
+        self.analysis = Analysis(
+            bundle.pipeline,
+            batcher=self.batcher,
+            decoder=self.decoder,
+            metrics=metrics,
+            quotas=quotas,
+            campaigns=CampaignGuard(
+                self.watch,
+                policy=settings.campaign_policy,
+                exempt=settings.campaign_exempt_principals,
+                observer=metrics.campaigns,
+            ),
+        )
+        side = bundle.pipeline.preprocessing
+        self.image = torch.zeros(3, side.height, side.width, dtype=torch.uint8)
+        """What batches are tried with, uint8 of shape (3, h, w)."""
+        self.description = codec.encode_bundle(bundle)
+        """What GetBundle says; with the prices of the levels once it is warm."""
+
+    @property
+    def digest(self) -> str:
+        """The bundle's digest."""
+        return self.bundle.manifest.digest
+
+    @property
+    def is_fit(self) -> bool:
+        """Whether it can analyse, as far as is known."""
+        return not (self.batcher.failing.is_set() or self.batcher.died.is_set())
+
+    async def warm(self) -> None:
+        """Meet every size of batch once, time them, and begin to form batches.
+
+        Raises:
+            StartError: If a batch does not fit into the device's memory.
+        """
+        image_seconds = await warm_up(
+            self.batcher, self.image, digests=partial(row_digests, self.bundle.pipeline)
+        )
+        self.description = codec.encode_bundle(self.bundle, image_seconds=image_seconds)
+        self.batcher.start()
+
+    async def judge_unasked(self, call: AnalysisCall) -> list[Detection]:
+        """Judge the images of a call that another engine answers; nobody is charged or told.
+
+        Args:
+            call: What was asked of the other one.
+
+        Raises:
+            InvalidInputError: If this bundle cannot judge the images, or not as it is asked.
+            OffpathError: If there is no room, or the analysis failed.
+        """
+        pipeline = self.bundle.pipeline
+        level = pipeline.level(call.level)
+        with self.batcher.admit(
+            level.name,
+            images=len(call.images),
+            size_bytes=call.size_bytes,
+            priority=Priority.BULK,
+        ):
+            found = await self.decoder.all_pixels(call.images)
+            violations = tuple(each for each in found if isinstance(each, Violation))
+            if violations:
+                raise RequestError(violations)
+            images = [each for each in found if not isinstance(each, Violation)]
+            rows = await self.batcher.submit(images, level.name, priority=Priority.BULK)
+        return [pipeline.detect(row.batch, row.index, call.alpha) for row in rows]
+
+    async def stop(self, *, timeout_s: float) -> bool:
+        """Refuse new calls, answer those admitted, end the threads.
+
+        Args:
+            timeout_s: Longest wait for the admitted ones, seconds.
+
+        Returns:
+            Whether all of them were answered.
+        """
+        finished = await self.batcher.stop(timeout_s=timeout_s)
+        self.decoder.close()
+        return finished
+
+
+def _watch(pipeline: Pipeline, settings: Settings) -> CampaignWatch:
+    return CampaignWatch(
+        settings.campaign_rule(),
+        hasher=QueryHasher(
+            gates=pipeline.layout.gates,
+            height=pipeline.preprocessing.height,
+            width=pipeline.preprocessing.width,
+            key=secrets.token_bytes(32),
+        ),
+        most_principals=settings.campaign_principals,
+        clock=MonotonicClock(),
+    )
+
+
+def _limits(pipeline: Pipeline, settings: Settings) -> BatchLimits:
+    return BatchLimits(
+        # The default level, which stands first, is that of most callers.
+        sizes={
+            level.name: settings.batch_sizes_of(level.passes) for level in pipeline.levels.values()
+        },
+        max_delay_s=settings.max_queue_delay_s,
+        max_images=settings.max_queue_images,
+        max_bytes=settings.max_queue_bytes,
+        bulk_share=settings.bulk_queue_share,
+        bulk_patience_s=settings.bulk_patience_s,
+        max_failures=settings.max_failed_batches,
+    )

@@ -1,0 +1,133 @@
+"""`offpath admin` says what is loaded, to people and to programs, and what went wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service import cli
+from service.admin_results import BundlePlace, LoadedBundle, LoadedBundles, ShadowSummary
+
+DIGESTS = {BundlePlace.ACTIVE: "a1" * 32, BundlePlace.STANDBY: "b2" * 32}
+SHADOW = ShadowSummary(
+    share=0.25,
+    calls=8,
+    dropped_calls=3,
+    failed_calls=1,
+    images=16,
+    class_disagreements=2,
+    verdict_disagreements=5,
+    mean_p_value_difference=0.125,
+)
+LOADED = LoadedBundles(
+    bundles=tuple(
+        LoadedBundle(
+            digest=digest,
+            place=place,
+            created="2020-08-23T00:00:00+00:00",
+            backbone="cifar-resnet20",
+            alpha=0.05,
+            pending_images=4,
+        )
+        for place, digest in DIGESTS.items()
+    ),
+    shadow=SHADOW,
+)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """What a client that only remembers is asked for."""
+    calls: list[tuple[Any, ...]] = []
+
+    class Client:
+        def __init__(self, address: str, **_: Any) -> None:
+            calls.append(("connect", address))
+
+        def __enter__(self) -> Any:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            calls.append(("close",))
+
+        def bundles(self) -> LoadedBundles:
+            return LOADED
+
+        def __getattr__(self, name: str) -> Any:
+            def call(*arguments: Any) -> LoadedBundles:
+                calls.append((name, *arguments))
+                return LOADED
+
+            return call
+
+    monkeypatch.setattr("service.admin_client.AdminClient", Client)
+    return calls
+
+
+def run(*arguments: str) -> int:
+    return cli.run(["admin", *arguments, "--server", "127.0.0.1:1"])
+
+
+def test_what_is_loaded_is_a_table_and_a_line_about_the_shadow(
+    asked: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("list") == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    for place, digest in DIGESTS.items():
+        assert f"{place} {digest[:12]}" in shown
+    assert "Shadow of 25%: 16 images in 8 calls, 2 with another class, 5 with another" in shown
+    assert "apart by 0.125 on average; 3 calls left out, 1 failed" in shown
+
+
+def test_programs_get_json(asked: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("list", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [each["digest"] for each in found["bundles"]] == list(DIGESTS.values())
+    assert found["shadow"]["mean_p_value_difference"] == 0.125
+
+
+@pytest.mark.parametrize(
+    ("arguments", "call"),
+    [
+        (["load", "/bundles/new"], ("load", Path("/bundles/new"))),
+        (["load", "new"], ("load", Path("new").absolute())),
+        (["shadow", "0.5"], ("shadow", 0.5)),
+        (["promote", "b2"], ("promote", DIGESTS[BundlePlace.STANDBY])),
+        (["promote", "c3"], ("promote", "c3")),
+        (["promote", ""], ("promote", "")),  # both begin so: for the server to refuse
+        (["roll-back"], ("roll_back",)),
+        (["unload", "a1"], ("unload", DIGESTS[BundlePlace.ACTIVE])),
+    ],
+)
+def test_each_action_is_one_call(asked: Any, arguments: list[str], call: tuple[Any, ...]) -> None:
+    assert run(*arguments) == 0
+    assert asked == [("connect", "127.0.0.1:1"), call, ("close",)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["load"], "folder"),
+        (["promote"], "digest"),
+        (["shadow"], "share"),
+        (["shadow", "half"], "share"),
+        (["list", "a1"], "nothing"),
+        (["forget"], "roll-back"),
+    ],
+)
+def test_what_cannot_be_meant_is_one_sentence(
+    asked: Any, arguments: list[str], named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*arguments) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert named in line
+    assert not [call for call in asked if call[0] not in {"connect", "close"}]
+
+
+def test_no_server_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("list") == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "127.0.0.1:1" in line
