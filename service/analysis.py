@@ -137,7 +137,11 @@ class Analysis:
     async def _submit(
         self, images: list[Tensor], level: str, deadline: float, priority: Priority
     ) -> list[Row[Findings]]:
-        """The images' rows; what is known of their wait goes into the call's record."""
+        """The images' rows; when they waited for what goes into the call's record.
+
+        Where nothing comes of it, nobody has told which batch they were in, if any: all of that
+        time counts as the queue's.
+        """
         record = current_call()
         submitted_s = time.monotonic()
         try:

@@ -54,7 +54,7 @@ class Stopwatch:
     def _mark(self) -> float | torch.cuda.Event:
         if self._device.type != "cuda":
             return time.perf_counter()
-        event = torch.cuda.Event(enable_timing=True)
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]  # torch's
         event.record(torch.cuda.current_stream(self._device))
         return event
 
@@ -63,4 +63,4 @@ def _seconds(first: float | torch.cuda.Event, last: float | torch.cuda.Event) ->
     if isinstance(first, float) or isinstance(last, float):
         return float(last) - float(first)  # type: ignore[arg-type]  # both are of one kind
     last.synchronize()
-    return first.elapsed_time(last) / 1000.0
+    return float(first.elapsed_time(last)) / 1000.0  # of milliseconds

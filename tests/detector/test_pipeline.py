@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import time
 
 import pytest
 import torch
@@ -77,6 +78,20 @@ def test_what_was_observed_before_is_judged_as_the_image_is(pipeline, images, le
     assert torch.equal(again.scores, findings.scores)
     assert torch.equal(again.p_values, findings.p_values)
     assert torch.equal(again.layer_weights, findings.layer_weights)
+
+
+def test_findings_say_how_long_the_network_and_the_scores_took(pipeline, images, monkeypatch):
+    def slow_judge(*arguments):
+        time.sleep(0.05)
+        return judge(*arguments)
+
+    judge = pipeline.judge
+    monkeypatch.setattr(pipeline, "judge", slow_judge)
+    began = time.perf_counter()
+    spent = pipeline.analyse(images).spent
+    whole = time.perf_counter() - began
+    assert spent.scoring_s >= 0.05
+    assert 0 < spent.network_s <= whole - spent.scoring_s
 
 
 def test_copies_are_observed_in_one_pass_with_their_images(pipeline, images):
