@@ -20,6 +20,7 @@ from tests.figures.evaluation import evaluation
 from tests.figures.extract_memory import extract_memory
 from tests.figures.false_alarms import false_alarms
 from tests.figures.figure import Figure
+from tests.figures.mutations import mutations
 from tests.figures.overhead import overhead
 from tests.figures.overload import overload
 from tests.figures.paper_table import paper_table
@@ -37,6 +38,7 @@ _MEASUREMENTS: dict[str, Measurement] = {
     "batch-independence": batch_independence,
     "cancellation": cancellation,
     "shutdown": shutdown,
+    "mutations": mutations,
     "accuracy": accuracy,
     "false-alarms": false_alarms,
     "extract-memory": extract_memory,
