@@ -96,7 +96,7 @@ def _infer(
 
 SOUND = (
     _detect([SOUND_FILES[0]]),
-    _detect(list(SOUND_FILES), include_path=True),
+    _detect(list(SOUND_FILES[8:11]), level=pb.LEVEL_FAST, include_path=True),
     _detect(list(SOUND_FILES[4:6]), alpha=0.05, level=pb.LEVEL_FAST, include_layers=True),
     _detect_raw(_SIDE, _SIDE),
     _detect_raw(40, 30),
