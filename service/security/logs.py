@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import warnings
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -60,7 +61,7 @@ def configure_logging(log_format: LogFormat, level: LogLevel) -> None:
     Args:
         log_format: How.
         level: What is worth a line; of other libraries nothing below ``info``, as those that
-            decode images tell what they find in them.
+            decode images tell what they find in them, and no warnings of those at all.
     """
     handler = logging.StreamHandler()
     handler.setFormatter(
@@ -70,3 +71,6 @@ def configure_logging(log_format: LogFormat, level: LogLevel) -> None:
     logging.basicConfig(level=max(wanted, logging.INFO), handlers=[handler])
     for package in _OUR_PACKAGES:
         logging.getLogger(package).setLevel(wanted)
+    # Pillow warns of odd tags in files. Python writes, and keeps for ever, each text that is new,
+    # and callers can make as many as they like.
+    warnings.filterwarnings("ignore", module=r"PIL\.")

@@ -21,6 +21,7 @@ from tests.figures.extract_memory import extract_memory
 from tests.figures.false_alarms import false_alarms
 from tests.figures.figure import Figure
 from tests.figures.lifecycle import lifecycle
+from tests.figures.mutations import mutations
 from tests.figures.overhead import overhead
 from tests.figures.overload import overload
 from tests.figures.paper_table import paper_table
@@ -39,6 +40,7 @@ _MEASUREMENTS: dict[str, Measurement] = {
     "cancellation": cancellation,
     "shutdown": shutdown,
     "lifecycle": lifecycle,
+    "mutations": mutations,
     "accuracy": accuracy,
     "false-alarms": false_alarms,
     "extract-memory": extract_memory,

@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import logging
+import struct
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ import grpc
 import pytest
 from offpath.v1 import detection_pb2 as pb
 from offpath.v1 import detection_pb2_grpc as pb_grpc
+from PIL import Image, TiffImagePlugin
 
+from detector.images import decode_image
 from service.security.call_record import CallRecord, current_call
 from service.security.logs import JsonFormatter, LogFormat, LogLevel, configure_logging
 
@@ -134,6 +137,19 @@ def test_at_the_most_talkative_level_other_libraries_stay_quiet(written: io.Stri
     logging.getLogger("service.batcher").debug("our own")
     (line,) = written.getvalue().splitlines()
     assert json.loads(line)["message"] == "our own"
+
+
+def test_odd_tags_in_a_file_leave_no_line_and_nothing_in_memory(written: io.StringIO) -> None:
+    """Each of them would leave both, as no two texts of Pillow's warnings are the same."""
+    for tag in range(0x9000, 0x9010):
+        entry = struct.pack("<HHII", tag, 2, 1000, 26)
+        exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 1) + entry + bytes(4)
+        file = io.BytesIO()
+        Image.new("RGB", (8, 8)).save(file, "JPEG", exif=exif)
+        assert decode_image(file.getvalue()).shape == (3, 8, 8)
+    assert written.getvalue() == ""
+    kept = vars(TiffImagePlugin).get("__warningregistry__", {})
+    assert not [entry for entry in kept if entry != "version"]
 
 
 @pytest.mark.parametrize("text", ["two\nlines", 'a "quote"', "{", "\x1b[31mred", "ä\u2028\ud800"])
