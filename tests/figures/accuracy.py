@@ -18,6 +18,9 @@ _PLAIN = Path(__file__).parent / "weights" / "plain-64-epochs.safetensors"
 _OTHER_SEEDS = tuple(_PLAIN.with_name(f"seed-{seed}.safetensors") for seed in (1, 2))
 """The same recipe with other seeds, from the same plain phase."""
 
+_HARDENED = _PLAIN.with_name("robust.safetensors")
+"""What `offpath train --preset resnet20-cifar10-robust` made of it."""
+
 _PLAIN_TARGET = 0.915
 _LOSS_TARGET = 0.015
 
@@ -52,6 +55,12 @@ def accuracy(bench: Bench) -> list[Figure]:
             name="test accuracy, decoupled ResNet-20, seeds 1 and 2",
             target="",
             measured=" and ".join(f"{share:.2%}" for share in seeds),
+            holds=None,
+        ),
+        Figure(
+            name="test accuracy, hardened ResNet-20",
+            target="",
+            measured=share_text(_right(bench, _HARDENED), len(labels)),
             holds=None,
         ),
     ]
