@@ -35,10 +35,10 @@ def broken_message(data: bytes, donor: bytes, chance: Random) -> bytes:
         donor: Another one, parts of which may end up in this.
         chance: Where chance comes from.
     """
-    match chance.randrange(8):
-        case 0 | 1:
+    match chance.randrange(16):  # most bytes at random are no message any more, and read no further
+        case 0:
             return broken_bytes(data, chance)
-        case 2:
+        case 1:
             cut, other = chance.randint(0, len(data)), chance.randint(0, len(donor))
             return data[:cut] + donor[other:]
         case _:
@@ -65,7 +65,7 @@ def _broken_fields(data: bytes, donor: bytes, chance: Random) -> bytes:
 
 def _broken_field(field: _Field, chance: Random) -> bytes:
     tag = _varint(field.number << 3 | field.wire_type)
-    match chance.randrange(6):
+    match chance.randrange(12):
         case 0:
             return field._replace(number=chance.randrange(_MOST_NUMBER)).pack()
         case 1:

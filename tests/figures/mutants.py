@@ -38,7 +38,7 @@ def mutant(number: int) -> Request:
         return _around(broken_file(chance), chance)
     request = chance.choice(SOUND)
     donor, data = chance.choice(SOUND).data, request.data
-    for _ in range(chance.randint(1, 3)):
+    for _ in range(chance.choice((1, 1, 2, 3))):
         data = broken_message(data, donor, chance)
     return Request(request.method, data)
 
