@@ -51,7 +51,7 @@ proto-fresh: $(READY)
 tests: $(READY)
 	$(BIN)/pytest
 
-figures: $(READY) ## Measure every published figure, half an hour; ARGS='--json' or '--only NAME'
+figures: $(READY) ## Measure every published figure, most of an hour; ARGS='--json' or '--only NAME'
 	$(BIN)/python -m tests.figures $(ARGS)
 
 fix: $(READY) ## Format, and mend what the linter can mend

@@ -85,7 +85,7 @@ def test_a_plain_network_gets_gates_that_are_open_and_a_decoupled_one_keeps_its_
     assert info == INFO
     assert is_always_open(opened)
     assert not opened.training
-    assert torch.equal(opened(images).class_logits, plain(images))
+    torch.testing.assert_close(opened(images).class_logits, plain(images))
     save_weights(path, opened, INFO)
     assert is_always_open(load_gated(path)[0])
     save_weights(path, network, INFO)

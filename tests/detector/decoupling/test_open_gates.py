@@ -38,7 +38,8 @@ def test_class_logits_are_those_of_the_backbone(name):
     backbone = build_backbone(name, 5).eval()
     images = torch.randn(2, 3, 32, 32)
     plain = backbone(images)
-    assert torch.equal(always_open(backbone)(images).class_logits, plain)
+    # Not the very bits: the classifier's product is computed in blocks of rows.
+    torch.testing.assert_close(always_open(backbone)(images).class_logits, plain)
 
 
 def test_all_gates_are_open_for_every_image(backbone, images):
