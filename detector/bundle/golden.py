@@ -58,8 +58,9 @@ def check_golden(pipeline: Pipeline, golden: dict[str, Tensor]) -> DeviceNoise:
         BundleError: If the pipeline finds something else.
         KeyError: If a tensor is missing.
     """
-    found = pipeline.analyse(golden["images"])
-    scores = {level: pipeline.analyse(golden["images"], level).scores for level in pipeline.levels}
+    findings = {level: pipeline.analyse(golden["images"], level) for level in pipeline.levels}
+    found = findings[pipeline.default_level]
+    scores = {level: each.scores for level, each in findings.items()}
     wrong = [
         name
         for name, agrees in (

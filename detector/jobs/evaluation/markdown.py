@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from detector.jobs.evaluation.estimates import Estimate, Share
 
-__all__ = ["area_text", "budget_text", "change_text", "share_text", "table"]
+__all__ = ["NONE_TEXT", "area_text", "budget_text", "change_text", "share_text", "table"]
 
-_NONE = "–"  # noqa: RUF001  # what a table shows where there is nothing
+NONE_TEXT = "–"  # noqa: RUF001  # a dash of tables, not a minus
+"""What a table shows where there is nothing."""
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -26,7 +27,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def area_text(estimate: Estimate | None) -> str:
     """An area with its interval, as ``.971 [.965, .977]``."""
     if estimate is None:
-        return _NONE
+        return NONE_TEXT
     value, low, high = (_point(each) for each in (estimate.value, estimate.low, estimate.high))
     return f"{value} [{low}, {high}]"
 
@@ -34,7 +35,7 @@ def area_text(estimate: Estimate | None) -> str:
 def change_text(estimate: Estimate | None) -> str:
     """By how much an area changes, with its interval, as ``+.012 [-.003, +.027]``."""
     if estimate is None:
-        return _NONE
+        return NONE_TEXT
     value, low, high = (
         f"{'-' if each < 0 else '+'}{_point(abs(each))}"
         for each in (estimate.value, estimate.low, estimate.high)
@@ -45,7 +46,7 @@ def change_text(estimate: Estimate | None) -> str:
 def share_text(share: Share | Estimate | None) -> str:
     """A share in per cent with its interval, as ``4.2 % [3.8, 4.6]``."""
     if share is None:
-        return _NONE
+        return NONE_TEXT
     value = share.rate if isinstance(share, Share) else share.value
     return f"{value * 100:.1f} % [{share.low * 100:.1f}, {share.high * 100:.1f}]"
 

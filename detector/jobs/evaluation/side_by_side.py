@@ -8,12 +8,10 @@ from statistics import fmean, stdev
 
 from detector.errors import DataError
 from detector.jobs.evaluation.headlines import headlines
-from detector.jobs.evaluation.markdown import table
+from detector.jobs.evaluation.markdown import NONE_TEXT, table
 from detector.jobs.evaluation.report import EvaluationReport
 
 __all__ = ["ComparedFigure", "compared_figures", "compared_markdown"]
-
-_NONE = "–"  # noqa: RUF001  # what a table shows where there is nothing
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,8 +82,8 @@ def compared_markdown(reports: Mapping[str, EvaluationReport]) -> str:
         [
             figure.name,
             f"{figure.mean:.4f}",
-            _NONE if figure.spread is None else f"{figure.spread:.4f}",
-            *(_NONE if value is None else f"{value:.4f}" for value in figure.values),
+            NONE_TEXT if figure.spread is None else f"{figure.spread:.4f}",
+            *(NONE_TEXT if value is None else f"{value:.4f}" for value in figure.values),
         ]
         for figure in compared_figures(reports)
     ]
