@@ -15,8 +15,7 @@ from service.admission import Priority
 from service.batcher import Batcher, Row
 from service.campaigns import CampaignGuard, principal_of_peer
 from service.codec import AnalysisCall, SentImage
-from service.decoding import Decoder
-from service.errors import RequestError, Violation
+from service.decoding import Decoder, require_all
 from service.metrics import Metrics
 from service.security.call_record import Stage, current_call
 from service.security.disclosure import check_right
@@ -129,10 +128,7 @@ class Analysis:
             results = await self._decoder.all_pixels(images)
         current_call().decode_s = seconds = time.perf_counter() - started
         self._metrics.decode_seconds.observe(seconds)
-        violations = tuple(result for result in results if isinstance(result, Violation))
-        if violations:
-            raise RequestError(violations)
-        return [result for result in results if isinstance(result, Tensor)]
+        return require_all(results)
 
     async def _submit(
         self, images: list[Tensor], level: str, deadline: float, priority: Priority

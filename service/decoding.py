@@ -15,9 +15,9 @@ from detector.images import ImageLimits
 from detector.preprocessing import Preprocessing
 from service.codec import RawImage, SentImage
 from service.devices import usable_cores
-from service.errors import Violation
+from service.errors import RequestError, Violation
 
-__all__ = ["Decoder"]
+__all__ = ["Decoder", "require_all"]
 
 _HANDFUL = 8
 """Most images that one thread takes at once: few enough to leave the others something."""
@@ -134,3 +134,15 @@ class Decoder:
             return self._preprocessing.fit(image.pixels(self._limits))
         except InvalidInputError as error:
             return Violation(image.field, str(error))
+
+
+def require_all(results: Sequence[Tensor | Violation]) -> list[Tensor]:
+    """The images of a call, as `Decoder.all_pixels` gives them.
+
+    Raises:
+        RequestError: If one cannot be read, naming every field at fault at once.
+    """
+    violations = tuple(result for result in results if isinstance(result, Violation))
+    if violations:
+        raise RequestError(violations)
+    return [result for result in results if not isinstance(result, Violation)]

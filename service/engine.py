@@ -18,9 +18,8 @@ from service.batcher import Batcher
 from service.campaigns import CampaignGuard, CampaignWatch, QueryHasher
 from service.clock import MonotonicClock
 from service.codec import AnalysisCall
-from service.decoding import Decoder
+from service.decoding import Decoder, require_all
 from service.engine_observer import EngineObserver
-from service.errors import RequestError, Violation
 from service.metrics import Metrics
 from service.security.quotas import Quotas
 from service.settings import Settings
@@ -115,11 +114,7 @@ class Engine:
             size_bytes=call.size_bytes,
             priority=Priority.BULK,
         ):
-            found = await self.decoder.all_pixels(call.images)
-            violations = tuple(each for each in found if isinstance(each, Violation))
-            if violations:
-                raise RequestError(violations)
-            images = [each for each in found if not isinstance(each, Violation)]
+            images = require_all(await self.decoder.all_pixels(call.images))
             rows = await self.batcher.submit(images, level.name, priority=Priority.BULK)
         return [pipeline.detect(row.batch, row.index, call.alpha) for row in rows]
 
