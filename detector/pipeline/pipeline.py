@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Self, cast
 
 import torch
@@ -19,7 +20,7 @@ from detector.paths import PathLayout
 from detector.pipeline.device_noise import DeviceNoise
 from detector.pipeline.findings import Detection, Findings, LayerWeight, Verdict
 from detector.pipeline.levels import Level, check_levels
-from detector.pipeline.steadiness import ForcedGates, Rejudged, Steadiness, examine
+from detector.pipeline.steadiness import Rejudged, Steadiness, Variants, examine
 from detector.pipeline.stopwatch import Stopwatch
 from detector.preprocessing import Preprocessing
 from detector.row_blocks import padded_rows
@@ -170,24 +171,29 @@ class Pipeline:
         """
         return self._observe(images, copies)
 
-    def _observe(
-        self, images: Tensor, copies: tuple[str, ...], gates: ForcedGates | None = None
-    ) -> Observation:
+    def _observe(self, images: Tensor, copies: tuple[str, ...]) -> Observation:
         images = images.to(self.device, non_blocking=True)
-        batch = torch.cat([images, *(self._copies[c](images) for c in copies)])
-        if gates is None:
-            output = self._network(batch)
-            path = output.path
-        else:
-            with self.network.gradients(gates):
-                output = self._network(batch)
-            path = replace(output.path, bits=gates.bits(output.path.logits, slice(None)))
+        output = self._network(torch.cat([images, *(self._copies[c](images) for c in copies)]))
         count = len(images)
         parts = [
-            Observation(path=path[rows], class_logits=output.class_logits[rows])
+            Observation(path=output.path[rows], class_logits=output.class_logits[rows])
             for rows in (slice(i * count, (i + 1) * count) for i in range(1 + len(copies)))
         ]
         return replace(parts[0], copies=dict(zip(copies, parts[1:], strict=True)))
+
+    def _observe_variants(
+        self, images: Tensor, copies: tuple[str, ...], variants: Variants
+    ) -> Observation:
+        """Run passes of some images again, V of them, with gates set."""
+        batch = images.to(self.device, non_blocking=True)[variants.rows]
+        for place, copy in enumerate(copies, start=1):
+            here = variants.passes == place
+            if bool(here.any()):
+                batch[here] = self._copies[copy](batch[here])
+        with self.network.gradients(variants.gates):
+            output = self._network(batch)
+        bits = variants.gates.bits(output.path.logits, slice(None))
+        return Observation(path=replace(output.path, bits=bits), class_logits=output.class_logits)
 
     @torch.inference_mode()
     def judge(self, seen: Observation, level: str | None = None) -> Findings:
@@ -224,11 +230,9 @@ class Pipeline:
             return None
         level = self.levels[found.level]
 
-        def again(row: int, gates: ForcedGates) -> Rejudged:
-            times = len(gates.forced) // level.passes
-            same = images[row].expand(times, *images.shape[1:])
-            judged = self.judge(self._observe(same, level.copies, gates), level.name)
-            return Rejudged(scores=judged.scores, predicted=judged.predicted)
+        def judge(again: Observation) -> Rejudged:
+            rejudged = _scored(level, again).scores
+            return Rejudged(scores=rejudged.cpu(), predicted=again.predicted.cpu())
 
         return examine(
             seen,
@@ -236,7 +240,8 @@ class Pipeline:
             self._noise,
             score_noise=self._noise.scores.get(level.name, 0.0),
             conformal=level.conformal,
-            again=again,
+            run=partial(self._observe_variants, images, level.copies),
+            judge=judge,
         )
 
     def detect(self, findings: Findings, row: int, alpha: float | None = None) -> Detection:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import combinations, product
 
 import torch
 from torch import Tensor
@@ -14,10 +15,10 @@ from detector.decoupling import Binariser
 from detector.pipeline.device_noise import DeviceNoise
 from detector.scoring import Observation
 
-__all__ = ["ForcedGates", "Rejudged", "Steadiness", "examine"]
+__all__ = ["ForcedGates", "Rejudged", "Steadiness", "Variants", "examine"]
 
 _MOST_TRIED = 3
-"""Unstable gates of an image of which every combination is tried: seven passes at most."""
+"""Unstable gates of an image of which every combination is tried: seven scores at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,21 @@ class ForcedGates(Binariser):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Variants:
+    """Passes of the network that are run again, with some of their gates the other way.
+
+    Args:
+        rows: Which image of the batch each is a pass of, int64 of shape (V,).
+        passes: Which pass of it: 0 is the image itself, then its copies in their order, (V,).
+        gates: What their unstable gates are set to, V rows.
+    """
+
+    rows: Tensor
+    passes: Tensor
+    gates: ForcedGates
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Rejudged:
     """What images came to with some of their gates set.
 
@@ -60,9 +76,9 @@ class Steadiness:
 
     A gate is *unstable* where its logit lies within the device's noise of zero: another machine may
     find it on the other side. Up to three such gates of an image, its copies included, are tried
-    in every combination, by running the network again on this image alone. The score's range goes
-    from the least to the greatest of these scores, each with the score's own noise. Where a
-    combination predicts another class, or there are too many, nothing bounds it.
+    in every combination; all passes that this takes are one more batch of the network. The score's
+    range goes from the least to the greatest of these scores, each with the score's own noise.
+    Where a combination predicts another class, or there are too many, nothing bounds it.
 
     Args:
         unstable_gates: Number of unstable gates of each image and its copies, int64 of shape (B,).
@@ -82,7 +98,8 @@ def examine(
     *,
     score_noise: float,
     conformal: ConformalTable,
-    again: Callable[[int, ForcedGates], Rejudged],
+    run: Callable[[Variants], Observation],
+    judge: Callable[[Observation], Rejudged],
 ) -> Steadiness:
     """Find the unstable gates of a batch and what hangs on them.
 
@@ -92,54 +109,104 @@ def examine(
         noise: The device's noise, where the observation is.
         score_noise: The noise of a score.
         conformal: Calibration of the level.
-        again: Runs one image of the batch, by its row, with its gates set; as many times as
-            `ForcedGates` has rows, those of the image first and then those of each copy.
+        run: Runs passes of the network again, V of them, each without copies.
+        judge: Scores what was observed, copies included.
     """
     passes = [seen, *seen.copies.values()]
     unstable = torch.stack([each.path.logits.abs() <= noise.gates for each in passes], dim=1)
     counts = unstable.sum(dim=(1, 2)).cpu()  # (B,), of (B, P, G)
     predicted = seen.predicted.cpu()
     low, high = scores - score_noise, scores + score_noise
-    for row in counts.nonzero().flatten().tolist():
-        if counts[row] > _MOST_TRIED:
-            low[row], high[row] = -torch.inf, torch.inf
-            continue
-        bits = torch.stack([each.path.bits[row] for each in passes])  # (P, G)
-        found = again(row, _all_combinations(unstable[row], bits))
-        if bool((found.predicted != predicted[row]).any()):
-            low[row], high[row] = -torch.inf, torch.inf
-        else:
-            low[row] = torch.minimum(low[row], found.scores.min() - score_noise)
-            high[row] = torch.maximum(high[row], found.scores.max() + score_noise)
+    unbounded = counts > _MOST_TRIED
+    tried = ((counts > 0) & ~unbounded).nonzero().flatten()
+    if len(tried):
+        trials = _trials(seen, unstable, tried.tolist())
+        found = judge(trials.observation(seen, run(trials.variants)))
+        rows = trials.rows.cpu()
+        unbounded[rows[found.predicted != predicted[rows]]] = True
+        low = low.scatter_reduce(0, rows, found.scores - score_noise, "amin")
+        high = high.scatter_reduce(0, rows, found.scores + score_noise, "amax")
     return Steadiness(
         unstable_gates=counts,
-        least_p_values=_p_values(conformal, high, predicted),
-        greatest_p_values=_p_values(conformal, low, predicted),
+        least_p_values=_p_values(conformal, high.masked_fill(unbounded, torch.inf), predicted),
+        greatest_p_values=_p_values(conformal, low.masked_fill(unbounded, -torch.inf), predicted),
     )
 
 
-def _all_combinations(unstable: Tensor, bits: Tensor) -> ForcedGates:
-    """Every setting of an image's unstable gates but the one it was found with.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Trials:
+    """Every other way in which rounding could have set the gates of some images.
 
     Args:
-        unstable: bool of shape (P, G).
-        bits: What was found, bool of shape (P, G).
+        variants: The passes that take part, V of them.
+        rows: Which image of the batch each of R trials is about, int64 of shape (R,).
+        chosen: Which pass each trial takes, (R, P): of B + V, those that were found and then the
+            variants.
     """
-    places = unstable.flatten().nonzero().flatten()  # (k,)
-    rows = 2 ** len(places) - 1
-    flips = torch.arange(1, rows + 1, device=bits.device).unsqueeze(1)
-    flips = (flips >> torch.arange(len(places), device=bits.device)) & 1  # (R, k)
-    opened = bits.flatten().repeat(rows, 1)  # (R, P G)
-    opened[:, places] ^= flips.bool()
-    shape = (rows, *bits.shape)
 
-    def by_pass(values: Tensor) -> Tensor:
-        return values.view(shape).transpose(0, 1).flatten(0, 1)  # (P R, G)
+    variants: Variants
+    rows: Tensor
+    chosen: Tensor
 
-    return ForcedGates(
-        by_pass(unstable.flatten().repeat(rows, 1)),
-        by_pass(opened),
+    def observation(self, seen: Observation, again: Observation) -> Observation:
+        """What the network tells in each trial, of R rows with their copies.
+
+        Args:
+            seen: What it told about the batch.
+            again: What it told about the variants.
+        """
+        own, *copies = (
+            Observation.concatenate([replace(each, copies={}), again])[self.chosen[:, place]]
+            for place, each in enumerate([seen, *seen.copies.values()])
+        )
+        return replace(own, copies=dict(zip(seen.copies, copies, strict=True)))
+
+
+def _trials(seen: Observation, unstable: Tensor, tried: list[int]) -> _Trials:
+    """What has to be run and scored for some images, each with few unstable gates.
+
+    Args:
+        seen: What the network told about the batch.
+        unstable: Which gates are unstable, bool of shape (B, P, G).
+        tried: The images, at least one.
+    """
+    bits = torch.stack([each.path.bits for each in (seen, *seen.copies.values())], dim=1)
+    batch, passes, _ = unstable.shape
+    variants: list[tuple[int, int]] = []  # row and pass of each
+    opened: list[Tensor] = []
+    trials: list[tuple[int, ...]] = []
+    rows: list[int] = []
+    for row in tried:
+        ways: list[list[int]] = []  # for each pass of this image: as found, then its variants
+        for place in range(passes):
+            gates = unstable[row, place].nonzero().flatten().tolist()
+            first = batch + len(variants)
+            for flipped in _subsets(gates):
+                changed = bits[row, place].clone()
+                changed[flipped] ^= True
+                opened.append(changed)
+                variants.append((row, place))
+            ways.append([row, *range(first, batch + len(variants))])
+        others = list(product(*ways))[1:]  # the first is what was found
+        trials += others
+        rows += [row] * len(others)
+    where = torch.tensor(variants, device=bits.device)
+    run_rows, run_passes = where.unbind(dim=1)
+    return _Trials(
+        variants=Variants(
+            rows=run_rows,
+            passes=run_passes,
+            gates=ForcedGates(unstable[run_rows, run_passes], torch.stack(opened)),
+        ),
+        rows=torch.tensor(rows, device=bits.device),
+        chosen=torch.tensor(trials, device=bits.device),
     )
+
+
+def _subsets(gates: list[int]) -> list[list[int]]:
+    """Every selection of some gates but the empty one."""
+    sizes = range(1, len(gates) + 1)
+    return [list(chosen) for size in sizes for chosen in combinations(gates, size)]
 
 
 def _p_values(conformal: ConformalTable, scores: Tensor, predicted: Tensor) -> Tensor:

@@ -50,10 +50,19 @@ class Fusion(nn.Module, ABC):
         Raises:
             ValueError: If there is not one column for each statistic.
         """
+        return self.explained(statistics)[0]
+
+    def testimony(self, statistics: Tensor) -> Tensor:
+        """What each witness adds to the score, nats, (B, S) -> (B, W)."""
+        return self.explained(statistics)[1]
+
+    def explained(self, statistics: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores as `forward` gives them, (B,), and what each witness adds to them, (B, W)."""
         self._check(statistics)
         # Comparisons would take a side on NaN: it has to show in the score instead.
         finite = statistics.sum(dim=1).isfinite()
-        return torch.where(finite, self._fuse(statistics).to(torch.float32), torch.nan)
+        scores, testimony = self._fuse(statistics)
+        return torch.where(finite, scores.to(torch.float32), torch.nan), testimony
 
     def _check(self, statistics: Tensor) -> None:
         if statistics.ndim != 2 or statistics.shape[1] != self.statistics:
@@ -67,13 +76,9 @@ class Fusion(nn.Module, ABC):
         """Whose testimony the score is the sum of; none where it is no such sum."""
         return ()
 
-    def testimony(self, statistics: Tensor) -> Tensor:
-        """What each witness adds to the score, (B, S) -> (B, W)."""
-        return statistics.new_zeros(len(statistics), 0)
-
     @abstractmethod
-    def _fuse(self, statistics: Tensor) -> Tensor:
-        """One score a row, (B, S) -> (B,)."""
+    def _fuse(self, statistics: Tensor) -> tuple[Tensor, Tensor]:
+        """One score a row, (B,), and what each witness adds to it, (B, W)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -155,13 +160,9 @@ class OneClassFusion(Fusion):
         return self._witnesses
 
     @override
-    def testimony(self, statistics: Tensor) -> Tensor:
-        """Surprisal of each witness, nats, (B, S) -> (B, W)."""
-        return cast("Tensor", self.together(self._sums(statistics[:, self.columns])))
-
-    @override
-    def _fuse(self, statistics: Tensor) -> Tensor:
-        return self.testimony(statistics).sum(dim=1)
+    def _fuse(self, statistics: Tensor) -> tuple[Tensor, Tensor]:
+        testimony = cast("Tensor", self.together(self._sums(statistics[:, self.columns])))
+        return testimony.sum(dim=1), testimony
 
     def _sums(self, columns: Tensor) -> Tensor:
         surprisal = cast("Tensor", self.single(columns))
@@ -189,5 +190,6 @@ class LearntFusion(Fusion):
         self.trees = trees
 
     @override
-    def _fuse(self, statistics: Tensor) -> Tensor:
-        return cast("Tensor", self.trees(statistics.to(torch.float32)))
+    def _fuse(self, statistics: Tensor) -> tuple[Tensor, Tensor]:
+        scores = cast("Tensor", self.trees(statistics.to(torch.float32)))
+        return scores, statistics.new_zeros(len(statistics), 0)

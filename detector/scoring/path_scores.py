@@ -101,20 +101,24 @@ class PathScores(nn.Module):
         return torch.cat(parts, dim=1)
 
     def keys_of(self, statistics: Iterable[str]) -> frozenset[str]:
-        """Keys of the scores that have statistics of these names, or tell the layers' weights.
+        """Keys of the scores that have statistics of these names.
+
+        Where none of these looks at the path layer by layer, all that do come with them: without
+        any, the layers would have no weights.
 
         Args:
             statistics: Names such as ``bits/own:layer1.0.conv1``.
         """
         wanted = {name.partition("/")[0] for name in statistics}
-        return frozenset(
-            key for key, score in self._items() if key in wanted or isinstance(score, LayerScore)
-        )
+        by_layer = {key for key, score in self._items() if isinstance(score, LayerScore)}
+        wanted |= set() if wanted & by_layer else by_layer
+        return frozenset(wanted & self.scores.keys())
 
     def layer_weights(self, statistics: Tensor) -> Tensor:
         """Share of each layer in how far the paths lie from their classes.
 
-        They describe the path, not the score, in which other things count as well.
+        They describe the path, not the score, in which other things count as well. Scores that
+        were not wanted, and so are 0, have no part in them.
 
         Args:
             statistics: What `forward` gave, (B, S).

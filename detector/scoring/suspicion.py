@@ -179,8 +179,9 @@ class Suspicion(nn.Module):
         values = cast("Tensor", self.statistics(seen, self._only))
         path_scores = self.statistics.path_scores
         own = values[:, : len(path_scores.names)]
+        scores, testimony = self.fusion.explained(values)
         return SuspicionScores(
-            scores=cast("Tensor", self.fusion(values)),
+            scores=scores,
             layer_weights=path_scores.layer_weights(own),
-            testimony=self.fusion.testimony(values),
+            testimony=testimony,
         )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import statistics
 import time
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,32 +13,52 @@ from detector.pipeline import LevelName, Pipeline
 
 __all__ = ["level_cost"]
 
-_ROUNDS = 9
+_ROUNDS = 3
 
 
-def level_cost(pipeline: Pipeline, level: LevelName, images: Tensor) -> Cost:
-    """Time of a verdict, and of everything in it that is not the network's passes.
+def level_cost(
+    pipeline: Pipeline, level: LevelName, images: Tensor, *, batch_size: int = 32
+) -> Cost:
+    """Time of a verdict, and of everything in it that is not the network's first passes.
 
     Both are read off the same runs, by hooks around the network, so that a slow moment of the
-    machine slows both; the median run counts.
+    machine slows both. The median run of each batch counts, and the sum over all batches: those
+    with gates that rounding decides cost more than the others, and a single batch is one or not.
 
     Args:
         pipeline: The pipeline.
         level: Which level.
-        images: uint8 of shape (B, 3, H, W), at the size of the preprocessing.
+        images: uint8 of shape (N, 3, H, W), at the size of the preprocessing.
+        batch_size: How many of them are looked at together.
     """
-    runs = [_run(pipeline, level, images) for _ in range(_ROUNDS + 1)][1:]  # the first warms up
+    batches = torch.split(images, batch_size)
+    _run(pipeline, level, batches[0])  # warms up
+    runs = [
+        sorted((_run(pipeline, level, batch) for _ in range(_ROUNDS)), key=_Run.overhead)
+        for batch in batches
+    ]
+    median = [each[_ROUNDS // 2] for each in runs]
+    whole, network = (sum(each) for each in zip(*median, strict=True))
     return Cost(
         passes=pipeline.level(level).passes,
-        milliseconds=1000 * statistics.median(whole for whole, _ in runs) / len(images),
-        overhead=statistics.median((whole - network) / network for whole, network in runs),
-        batch_size=len(images),
+        milliseconds=1000 * whole / len(images),
+        overhead=(whole - network) / network,
+        batch_size=min(batch_size, len(images)),
         device=str(pipeline.device),
     )
 
 
-def _run(pipeline: Pipeline, level: LevelName, images: Tensor) -> tuple[float, float]:
-    """Seconds until the last verdict, and those of them in the network."""
+class _Run(NamedTuple):
+    """Seconds until the last verdict, and those of them in the network's first passes."""
+
+    whole: float
+    network: float
+
+    def overhead(self) -> float:
+        return (self.whole - self.network) / self.network
+
+
+def _run(pipeline: Pipeline, level: LevelName, images: Tensor) -> _Run:
     moments: list[float] = []
 
     def note(*_: object) -> None:
@@ -61,4 +81,4 @@ def _run(pipeline: Pipeline, level: LevelName, images: Tensor) -> tuple[float, f
             hook.remove()
     # What is run again for gates that rounding decides comes behind the first pass, and beside it.
     entered, left = moments[:2]
-    return ended - started, left - entered
+    return _Run(ended - started, left - entered)

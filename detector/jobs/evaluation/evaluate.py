@@ -46,7 +46,7 @@ from detector.pipeline import LevelName
 
 __all__ = ["EvaluateOptions", "evaluate"]
 
-_COST_BATCH = 32
+_COST_IMAGES = 320
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -195,7 +195,7 @@ class _Evaluation:
         )
 
     def _level(self, level: LevelName, test: MeasuredRows) -> LevelFigures:
-        shown = range(min(_COST_BATCH, len(self._splits.test)))
+        shown = range(min(_COST_IMAGES, len(self._splits.test)))
         images = self._splits.test.read(shown, self._pipeline.preprocessing)
         return LevelFigures(
             level=level.value,

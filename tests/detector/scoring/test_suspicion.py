@@ -107,12 +107,19 @@ def test_a_path_that_is_usual_everywhere_has_weights_all_the_same(path_scores) -
     torch.testing.assert_close(path_scores.layer_weights(values), expected)
 
 
+def test_scores_by_layer_are_computed_where_a_fusion_reads_none_of_them(path_scores) -> None:
+    by_layer = {"bits", "gate-logits", "activations"}
+    assert path_scores.keys_of(["confidence/high-energy"]) == by_layer | {"confidence"}
+    assert path_scores.keys_of(["bits/own:all", "stability/margin-fall:flip"]) == {"bits"}
+
+
 def test_the_score_is_the_fusion_of_the_statistics(suspicion, seen) -> None:
     found = suspicion(seen)
     values = suspicion.statistics(seen)
-    own = values[:, : len(suspicion.statistics.path_scores.names)]
+    path_scores = suspicion.statistics.path_scores
     assert torch.equal(found.scores, suspicion.fusion(values))
-    expected = suspicion.statistics.path_scores.layer_weights(own)
+    # Only what the fusion reads is computed, and so tells the layers' weights.
+    expected = path_scores.layer_weights(path_scores(seen, {"activations"}))
     assert torch.equal(found.layer_weights, expected)
     assert (suspicion.layout, suspicion.classes, suspicion.copies) == (LAYOUT, 3, COPIES)
 
