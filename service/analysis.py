@@ -81,7 +81,8 @@ class Analysis:
 
         Raises:
             PermissionDeniedError: If the caller may not choose a budget.
-            InvalidInputError: If an image, the budget or the level is not acceptable.
+            InvalidInputError: If an image, the budget or the level is not acceptable, or the call
+                is larger than the room that there is for its priority.
             QueueFullError: If there is no room.
             QuotaExceededError: If the caller has used up its own.
             CampaignError: If an image belongs to a query campaign, and those are refused.

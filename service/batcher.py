@@ -178,10 +178,12 @@ class Batcher(Generic[R]):
             priority: Who goes first.
 
         Raises:
+            InvalidInputError: If there is never so much room.
             DrainingError: If the server is shutting down.
             QueueFullError: If there is no room.
             DeadlineError: If the deadline is likely to pass before its answer.
         """
+        self._admission.check_possible(images=images, size_bytes=size_bytes, priority=priority)
         wait_s = self.expected_wait_s(key, images, priority)
         left_s = deadline - self._clock.now()
         if wait_s >= left_s or left_s <= 0:
