@@ -22,7 +22,7 @@ from detector.bundle import Bundle
 from detector.decoupling import Backbone
 from detector.errors import BudgetError, InvalidInputError
 from detector.paths import PathLayout, PathVectors
-from detector.pipeline import Detection, Findings, LayerWeight, LevelName, Verdict
+from detector.pipeline import Abstention, Detection, Findings, LayerWeight, LevelName, Verdict
 from detector.preprocessing import Preprocessing
 from detector.scoring import FusionName
 from service.server import DetectionServer
@@ -137,6 +137,7 @@ class FakePipeline:
             verdict=verdict,
             reason="For the test.",
             layers=(LayerWeight(name="second", weight=0.75),),
+            abstention=Abstention.CALIBRATION_TOO_SMALL if verdict is Verdict.ABSTAIN else None,
         )
 
 
