@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from detector.bundle import DEFAULT_BUNDLE, Bundle, load_bundle
 from service.admin_server import AdminServer
 from service.bundle_watch import watch_bundle
+from service.campaign_watches import CampaignWatches
 from service.devices import chosen_device
 from service.engine import Engine
 from service.engines import Engines
@@ -57,6 +58,7 @@ class DetectionServer:
         self._health = Health(SERVICE_NAME, OPEN_INFERENCE_NAME)
         self._metrics = Metrics(CollectorRegistry())
         self._quotas = Quotas()
+        self._watches = CampaignWatches(settings)
         self.engines = Engines(
             self._engine(bundle),
             load=self._load,
@@ -189,7 +191,13 @@ class DetectionServer:
         return load_bundle(folder, device=self.engines.active.bundle.pipeline.device)
 
     def _engine(self, bundle: Bundle) -> Engine:
-        return Engine(bundle, settings=self._settings, metrics=self._metrics, quotas=self._quotas)
+        return Engine(
+            bundle,
+            settings=self._settings,
+            metrics=self._metrics,
+            quotas=self._quotas,
+            watches=self._watches,
+        )
 
     def _interceptor(self) -> CallInterceptor:
         return CallInterceptor(

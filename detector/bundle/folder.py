@@ -5,12 +5,12 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from detector.bundle.manifest import MANIFEST
 from detector.errors import BundleMissingError, BundleTamperedError, StorageError
 
 __all__ = [
     "DETECTOR",
     "GOLDEN",
+    "MANIFEST",
     "MODEL_CARD",
     "NETWORK",
     "TENSOR_FILES",
@@ -18,6 +18,9 @@ __all__ = [
     "check_replaceable",
     "replace_folder",
 ]
+
+MANIFEST = "manifest.json"
+"""What the bundle is, with the digests of the files below."""
 
 MODEL_CARD = "MODEL_CARD.md"
 """For people: nothing reads it, no digest covers it, and it may be written later."""

@@ -174,6 +174,7 @@ def bundle(pipeline: FakePipeline) -> Bundle:
     manifest = SimpleNamespace(
         schema_version=2,
         digest="d1" * 32,
+        network_digest="a1" * 32,
         created="2020-08-23T00:00:00+00:00",
         class_names=pipeline.class_names,
         levels=tuple(pipeline.levels.values()),
