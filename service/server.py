@@ -28,7 +28,7 @@ from service.health import HEALTH_SERVICE_NAME, Health
 from service.interceptors import CallInterceptor
 from service.metrics import Metrics
 from service.open_inference import OPEN_INFERENCE_NAME, OpenInferenceServicer
-from service.security.certificates import server_credentials
+from service.security.certificates import server_credentials, watch_certificates
 from service.security.gate import Gate
 from service.security.principals_file import watch_principals
 from service.security.quotas import Quotas
@@ -76,6 +76,10 @@ class DetectionServer:
         self._gate = Gate(
             watch_principals(settings.principals, observer=self._metrics),
             certificates=settings.tls_client_ca is not None,
+        )
+        files = settings.certificate_files()
+        self._certificates = (
+            None if files is None else watch_certificates(files, observer=self._metrics)
         )
         self._calls = self._interceptor()
         self._server = self._build_grpc_server()
@@ -257,11 +261,10 @@ class DetectionServer:
 
     def _new_credentials(self) -> Any:
         """Those of one address, as each has to be told of a change; None without TLS."""
-        files = self._settings.certificate_files()
-        if files is None:
+        if self._certificates is None:
             return None
         # Kept: gRPC calls back into it and holds no reference.
-        self._credentials.append(server_credentials(files, observer=self._metrics))
+        self._credentials.append(server_credentials(self._certificates))
         return self._credentials[-1]
 
     def _describe_bundle(self, bundle: Bundle) -> None:
