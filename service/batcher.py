@@ -43,7 +43,16 @@ _TIMER_STEP_S = 0.002
 
 
 class BatchFailedError(OffpathError):
-    """The batch that an image was part of could not be analysed."""
+    """The batch that an image was part of could not be analysed.
+
+    Args:
+        message: What happened.
+        analysis_s: How long it ran before it failed, seconds; None where it did not run.
+    """
+
+    def __init__(self, message: str, *, analysis_s: float | None = None) -> None:
+        super().__init__(message)
+        self.analysis_s = analysis_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,8 +358,9 @@ class Batcher(Generic[R]):
             raise
         except Exception:  # noqa: BLE001  # it belongs to this batch; the next one has to run
             _log.exception("A batch of %d images could not be analysed", len(items))
+            ran_s = self._clock.now() - started
             for item in items:
-                _fail(item, BatchFailedError("The batch could not be analysed."))
+                _fail(item, BatchFailedError("The batch could not be analysed.", analysis_s=ran_s))
             self._count_failure(key)
             return
         seconds = self._clock.now() - started

@@ -539,6 +539,21 @@ def test_a_failed_batch_fails_its_callers_and_the_next_batch_runs() -> None:
     run(test)
 
 
+def test_a_failed_batch_tells_how_long_it_ran() -> None:
+    async def test() -> None:
+        held = HeldExecutor()
+        bench = Bench(executor=held)
+        failing = bench.call(13)
+        await bench.clock.advance(0.5)
+        held.release()
+        with pytest.raises(BatchFailedError) as caught:
+            await failing
+        assert caught.value.analysis_s == 0.5
+        await bench.close()
+
+    run(test)
+
+
 def test_a_deadline_that_passes_in_the_queue_fails_without_being_analysed() -> None:
     async def test() -> None:
         held = HeldExecutor()
