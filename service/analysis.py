@@ -12,7 +12,8 @@ from torch import Tensor
 
 from detector.pipeline import Detection, Findings, Level, Pipeline
 from service.admission import Priority
-from service.batcher import Batcher, Row
+from service.batch_running import Row
+from service.batcher import Batcher
 from service.campaigns import CampaignGuard, principal_of_peer
 from service.codec import AnalysisCall, SentImage
 from service.decoding import Decoder, require_all

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from detector.pipeline import Findings
-from service.batcher import BatchFailedError, Row
+from service.batch_running import BatchFailedError, Row
 from service.security.call_record import Stage
 
 __all__ = ["batch_stages", "unanswered_stages"]

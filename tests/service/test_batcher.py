@@ -18,7 +18,8 @@ from torch import Tensor
 from detector.errors import InvalidInputError
 from service.admission import DeadlineError, DrainingError, Priority, QueueFullError
 from service.batch_limits import BatchLimits
-from service.batcher import Batcher, BatchFailedError, Row
+from service.batch_running import BatchFailedError, Row
+from service.batcher import Batcher
 from service.clock import MonotonicClock
 
 SIZES = {"one": (1, 2, 4), "other": (1, 2)}

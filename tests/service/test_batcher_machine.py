@@ -19,7 +19,8 @@ from torch import Tensor
 from detector.errors import InvalidInputError
 from service.admission import DeadlineError, DrainingError, Priority, QueueFullError
 from service.batch_limits import BatchLimits
-from service.batcher import Batcher, BatchFailedError
+from service.batch_running import BatchFailedError
+from service.batcher import Batcher
 
 SIZES = {"one": (1, 2, 4), "other": (2, 3)}
 LIMITS = BatchLimits(

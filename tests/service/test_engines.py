@@ -392,7 +392,7 @@ async def test_readiness_follows_the_bundle_that_answers(
     engines: Engines, server: DetectionServer
 ) -> None:
     await engines.load(folder("second"))
-    engines.active.batcher._analyse = lambda *_: 1 / 0  # no probe succeeds
+    engines.active.batcher._runner._analyse = lambda *_: 1 / 0  # no probe succeeds
     engines.active.batcher.failing.set()
     await settled(lambda: not server._health.is_ready())
     engines.promote(SECOND)
