@@ -65,6 +65,20 @@ def admin(
         ),
     ] = None,
     server: Annotated[str, typer.Option(help="Where the admin service is.", metavar="HOST:PORT")],
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            help="promote: report.json of that bundle, as evaluate writes it. Refused where a "
+            "figure fell. Needs --against.",
+            metavar="FILE",
+        ),
+    ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            help="report.json of the bundle that answers now, under the same plan.", metavar="FILE"
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     timeout_s: Annotated[
         float, typer.Option(min=0.001, help="Longest wait for the server, seconds.")
@@ -81,6 +95,9 @@ def admin(
     calls as well, and count where it differs · promote it · roll-back to the one before · unload
     one that does not answer.
 
+    With --report and --against, promote asks the release gate first: no figure of the new bundle
+    may have fallen by more than chance against the one that answers.
+
     The server needs an admin address: offpath serve --admin-port PORT.
     """
     from service.admin_client import AdminClient
@@ -88,10 +105,13 @@ def admin(
     if (target is None) is (action in _TARGETS):
         wanted = _TARGETS.get(action, "nothing")
         raise typer.BadParameter(f"{action} should be followed by {wanted}")
+    reports = _reports(action, report, against)
     credentials = credentials_of(
         ca=ca, tls=tls, certificate=certificate, key=key, token_file=token_file
     )
     with AdminClient(server, credentials=credentials, timeout_s=timeout_s) as client:
+        if reports is not None:
+            _check_promotion(client, target or "", reports)
         loaded = _done(client, action, target or "")
     if as_json:
         typer.echo(json.dumps(asdict(loaded), indent=2))
@@ -100,6 +120,27 @@ def admin(
     console.print(_table(loaded))
     if loaded.shadow.share or loaded.shadow.calls:
         console.print(_shadow_line(loaded.shadow))
+
+
+def _reports(
+    action: AdminAction, report: Path | None, against: Path | None
+) -> tuple[Path, Path] | None:
+    """The new bundle's report and that of the one that answers, where both are given."""
+    if report is None and against is None:
+        return None
+    if action is not AdminAction.PROMOTE:
+        raise typer.BadParameter(f"{action} should come without --report and --against")
+    if report is None or against is None:
+        raise typer.BadParameter("--report and --against should be given together")
+    return report, against
+
+
+def _check_promotion(client: AdminClient, begin: str, reports: tuple[Path, Path]) -> None:
+    from service.promotion_gate import check_promotion
+
+    report, against = reports
+    active = client.bundles().bundles[0].digest
+    check_promotion(digest=_whole(client, begin), report=report, active=active, against=against)
 
 
 def _done(client: AdminClient, action: AdminAction, target: str) -> LoadedBundles:

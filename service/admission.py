@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from enum import Enum
 
-from detector.errors import OffpathError
+from detector.errors import InvalidInputError, OffpathError
 
 __all__ = ["Admission", "DeadlineError", "DrainingError", "Priority", "QueueFullError"]
 
@@ -90,6 +90,26 @@ class Admission:
     def forget_peak(self) -> None:
         """Measure `peak`, the most images held at once, from now on."""
         self.peak = self.images
+
+    def check_possible(self, *, images: int, size_bytes: int, priority: Priority) -> None:
+        """Refuse a request that would not fit if it were the only one: a retry cannot help it.
+
+        Args:
+            images: Number of its images.
+            size_bytes: What it holds in memory, bytes.
+            priority: Bulk has a share of the room only.
+
+        Raises:
+            InvalidInputError: If there is never so much room.
+        """
+        for name, wanted in {"images": images, "bytes": size_bytes}.items():
+            most = self._most[priority][name]
+            if wanted > most:
+                raise InvalidInputError(
+                    f"A call of {priority.value} priority should have at most {most} {name}, all "
+                    f"that the queue has room for. Found {wanted}. Send several smaller calls.",
+                    field="images",
+                )
 
     @contextlib.contextmanager
     def hold(

@@ -12,16 +12,17 @@ from torch import Tensor
 
 from detector.pipeline import Detection, Findings, Level, Pipeline
 from service.admission import Priority
-from service.batcher import Batcher, Row
+from service.batch_running import Row
+from service.batcher import Batcher
 from service.campaigns import CampaignGuard, principal_of_peer
 from service.codec import AnalysisCall, SentImage
 from service.decoding import Decoder, require_all
 from service.metrics import Metrics
-from service.security.call_record import Stage, current_call
+from service.security.call_record import current_call
 from service.security.disclosure import check_right
 from service.security.principal import ANONYMOUS, Right, current_principal
 from service.security.quotas import Quotas
-from service.stages import batch_stages
+from service.stages import batch_stages, unanswered_stages
 
 __all__ = ["Analysed", "Analysis", "Judged"]
 
@@ -81,7 +82,8 @@ class Analysis:
 
         Raises:
             PermissionDeniedError: If the caller may not choose a budget.
-            InvalidInputError: If an image, the budget or the level is not acceptable.
+            InvalidInputError: If an image, the budget or the level is not acceptable, or the call
+                is larger than the room that there is for its priority.
             QueueFullError: If there is no room.
             QuotaExceededError: If the caller has used up its own.
             CampaignError: If an image belongs to a query campaign, and those are refused.
@@ -133,24 +135,13 @@ class Analysis:
     async def _submit(
         self, images: list[Tensor], level: str, deadline: float, priority: Priority
     ) -> list[Row[Findings]]:
-        """The images' rows; when they waited for what goes into the call's record.
-
-        Where nothing comes of it, nobody has told which batch they were in, if any: all of that
-        time counts as the queue's.
-        """
+        """The images' rows; when they waited for what goes into the call's record."""
         record = current_call()
         submitted_s = time.monotonic()
         try:
             rows = await self._batcher.submit(images, level, deadline=deadline, priority=priority)
-        except BaseException:
-            record.note(
-                Stage(
-                    name="queue",
-                    began_s=submitted_s,
-                    ended_s=time.monotonic(),
-                    images=len(images),
-                )
-            )
+        except BaseException as error:
+            record.note(*unanswered_stages(error, submitted_s, len(images)))
             raise
         if record.stages is not None:
             record.note(*batch_stages(rows, submitted_s))

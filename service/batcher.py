@@ -1,11 +1,11 @@
 """Dynamic batching: many callers, one inference thread, nobody hurt by anyone else.
 
 Knows neither gRPC nor messages. A caller is first *admitted*, which bounds what the process holds
-in images and in bytes, then submits its images and waits. One task forms batches and hands them to
-one thread. Each image comes with a key, and a batch holds images of one key only: that of the image
-that has waited longest. A batch waits for more images only where more were in flight of late, and
-only while they are heard of. Items whose caller went away or whose deadline passed are dropped
-when a batch is formed, and so are those whose deadline would pass before it is done.
+in images and in bytes, then submits its images and waits. One task has batches formed, by
+`BatchFormer`, and run on one thread, by `BatchRunner`. Each image comes with a key, and a batch
+holds images of one key only: that of the image that has waited longest. Items whose caller went
+away or whose deadline passed are dropped when a batch is formed, and so are those whose deadline
+would pass before it is done.
 """
 
 from __future__ import annotations
@@ -14,46 +14,26 @@ import asyncio
 import contextlib
 import logging
 import math
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-import torch
 from torch import Tensor
 
-from detector.errors import OffpathError
-from service.admission import Admission, DeadlineError, DrainingError, Priority
+from service.admission import Admission, DeadlineError, Priority
+from service.batch_forming import BatchFormer
 from service.batch_limits import BatchLimits, BatchObserver
+from service.batch_running import BatchFailedError, BatchRunner, Row, abandon
 from service.clock import Clock, MonotonicClock
 from service.inference_thread import InferenceThread
 from service.waiting import Item, Waiting
 from service.workload import Workload
 
-__all__ = ["BatchFailedError", "Batcher", "Row"]
+__all__ = ["Batcher"]
 
 R = TypeVar("R")
 T = TypeVar("T")
-_SPARE = 2.0
-"""Batches of time that a deadline keeps: a timer that rings late must not make an image late."""
 _log = logging.getLogger(__name__)
-_TIMER_STEP_S = 0.002
-"""Event loops wait in whole milliseconds: a shorter wait that took so long was no busy one."""
-
-
-class BatchFailedError(OffpathError):
-    """The batch that an image was part of could not be analysed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row(Generic[R]):
-    """One image's place in the result of its batch, and how long both took, seconds."""
-
-    batch: R
-    index: int
-    queue_s: float = 0.0
-    analysis_s: float = 0.0
 
 
 class Batcher(Generic[R]):
@@ -77,11 +57,8 @@ class Batcher(Generic[R]):
         clock: Clock | None = None,
         executor: Executor | None = None,
     ) -> None:
-        self._analyse = analyse
-        self._limits = limits
-        self._observer = observer
         self._clock = clock or MonotonicClock()
-        self._executor = executor or InferenceThread()
+        self._work = Workload(limits.sizes)
         self._waiting: Waiting[Row[R]] = Waiting(
             limits.sizes, observer.dropped, patience_s=limits.bulk_patience_s
         )
@@ -91,13 +68,24 @@ class Batcher(Generic[R]):
             changed=observer.pending,
             bulk_share=limits.bulk_share,
         )
-        self._work = Workload(limits.sizes)
+        self._former = BatchFormer(
+            self._waiting,
+            self._admission,
+            self._work,
+            max_delay_s=limits.max_delay_s,
+            clock=self._clock,
+        )
+        self._runner = BatchRunner(
+            analyse,
+            self._work,
+            observer=observer,
+            clock=self._clock,
+            executor=executor or InferenceThread(),
+            max_failures=limits.max_failures,
+        )
         self._running: list[Item[Row[R]]] = []
-        self._failures = 0
-        self._draining = False
-        self._stirred = asyncio.Event()
         self._loop: asyncio.Task[None] | None = None
-        self.failing = asyncio.Event()
+        self.failing = self._runner.failing
         """Set where batches failed in a row; `recovered` clears it."""
         self.died = asyncio.Event()
         """Set where no batch will be formed any more, by a fault of the batcher itself."""
@@ -123,7 +111,7 @@ class Batcher(Generic[R]):
 
     async def on_thread(self, work: Callable[[], T]) -> T:
         """Run something where batches are analysed, between two of them."""
-        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+        return await self._runner.on_thread(work)
 
     async def probe(self, image: Tensor, key: str, size: int) -> float:
         """Analyse a batch of one image over and over, and learn from it how long that takes.
@@ -136,17 +124,11 @@ class Batcher(Generic[R]):
         Returns:
             How long it took, seconds.
         """
-        batch = image.expand(size, *image.shape).contiguous()
-        started = self._clock.now()
-        await self.on_thread(lambda: self._analyse(batch, key))
-        seconds = self._clock.now() - started
-        self._work.times.learn(key, size, seconds)
-        return seconds
+        return await self._runner.probe(image, key, size)
 
     def recovered(self) -> None:
         """Batches can be analysed again."""
-        self._failures = 0
-        self.failing.clear()
+        self._runner.recovered()
 
     def expected_wait_s(self, key: str, images: int, priority: Priority) -> float:
         """How long images that arrive now are likely to wait for their answer, seconds.
@@ -178,10 +160,12 @@ class Batcher(Generic[R]):
             priority: Who goes first.
 
         Raises:
+            InvalidInputError: If there is never so much room.
             DrainingError: If the server is shutting down.
             QueueFullError: If there is no room.
             DeadlineError: If the deadline is likely to pass before its answer.
         """
+        self._admission.check_possible(images=images, size_bytes=size_bytes, priority=priority)
         wait_s = self.expected_wait_s(key, images, priority)
         left_s = deadline - self._clock.now()
         if wait_s >= left_s or left_s <= 0:
@@ -198,7 +182,7 @@ class Batcher(Generic[R]):
             ),
             self._work.admitted(key, images, priority),
         ):
-            self._stirred.set()
+            self._former.stir()
             yield
 
     def deadline(self, remaining_s: float | None) -> float:
@@ -238,7 +222,7 @@ class Batcher(Generic[R]):
             Item(image, now, deadline, loop.create_future(), priority) for image in images
         ]
         self._waiting.add(items, key)
-        self._stirred.set()
+        self._former.stir()
         if len(items) == 1:  # most calls; gather costs as much as all else here
             return [await items[0].future]
         # gather cancels every future of a cancelled caller and of nobody else.
@@ -246,9 +230,8 @@ class Batcher(Generic[R]):
 
     def refuse_new(self) -> None:
         """Admit nothing from now on; what is admitted is still answered."""
-        self._draining = True
         self._admission.refuse_new()
-        self._stirred.set()
+        self._former.expect_no_more()
 
     async def stop(self, *, timeout_s: float) -> bool:
         """Refuse new callers, answer those admitted, end the thread.
@@ -265,16 +248,16 @@ class Batcher(Generic[R]):
         if self._loop is not None:
             self._loop.cancel()
             await asyncio.gather(self._loop, return_exceptions=True)
-        _abandon(self._waiting.take_all())
+        abandon(self._waiting.take_all())
         # Its last batch may still run, and this loop may have calls of other bundles to answer.
-        await asyncio.to_thread(self._executor.shutdown, wait=finished, cancel_futures=True)
+        await self._runner.shut_down(wait=finished)
         return finished
 
     async def _run(self) -> None:
         while True:
-            key, items = await self._form_batch()
-            if items:
-                await self._process(key, items)
+            key, self._running = await self._former.form()
+            if self._running:
+                await self._runner.run(key, self._running)
                 self._running = []
 
     def _ended(self, loop: asyncio.Task[None]) -> None:
@@ -285,97 +268,4 @@ class Batcher(Generic[R]):
         self.died.set()
         self._admission.refuse_new()
         for item in (*self._running, *self._waiting.take_all()):
-            _fail(item, BatchFailedError("The batcher has ended."))
-
-    async def _form_batch(self) -> tuple[str, list[Item[Row[R]]]]:
-        """The key whose turn it is, and up to a full batch of its images."""
-        while (key := self._waiting.next_key(self._clock.now())) is None:
-            self._stirred.clear()
-            await self._stirred.wait()
-        await self._gather(key)
-        self._admission.forget_peak()
-        now = self._clock.now()
-        most = self._work.sizes[key][-1]
-        ends = now + self._work.batch_s(key, min(most, self._waiting.count(key)))
-        self._running = items = self._waiting.take(key, most, now, ends=ends)
-        if not items:
-            self._work.times.doubt(key)
-        for item in items:
-            self._observer.waited(now - item.arrived)
-        return key, items
-
-    async def _gather(self, key: str) -> None:
-        """Wait for the callers that are known, while there is news of them and nobody else waits.
-
-        Callers that were just answered tend to come back together: a batch that starts without
-        them leaves them to the next one, and both are small. Never longer than a batch takes, as
-        the wait would cost more than it gives, nor into the time that a deadline leaves a batch.
-        Where images of another key wait, they would pay: who comes back meets the next batch.
-        """
-        enough = min(self._work.sizes[key][-1], self._admission.peak)
-        batch_s = self._work.batch_s(key, enough)
-        asked_s = self._limits.max_delay_s
-        busy_s = 2 * max(asked_s, _TIMER_STEP_S)
-        now = self._clock.now()
-        give_up = now + max(asked_s, batch_s)
-        while asked_s and self._may_grow(key, enough):
-            due = self._waiting.first_deadline(key) - _SPARE * batch_s
-            left_s = min(give_up, due) - now
-            if left_s <= 0:
-                return
-            self._stirred.clear()
-            await self._clock.wait(self._stirred, min(asked_s, left_s))
-            before, now = now, self._clock.now()
-            # A wait that took much longer than asked was this thread's own work: nobody was heard.
-            if not self._stirred.is_set() and now - before < busy_s:
-                return
-
-    def _may_grow(self, key: str, enough: int) -> bool:
-        """Whether a batch is short of images, and it would cost nobody else to wait for them."""
-        held = self._waiting.count(key)
-        return held < enough and held == len(self._waiting) and not self._draining
-
-    async def _process(self, key: str, items: list[Item[Row[R]]]) -> None:
-        size = self._work.padded(key, len(items))
-        started = self._clock.now()
-        try:
-            with self._work.running(key, Counter(i.priority for i in items), size, started):
-                images = [item.image for item in items]
-                result = await self.on_thread(lambda: self._analyse_padded(images, size, key))
-        except asyncio.CancelledError:
-            _abandon(items)
-            raise
-        except Exception:  # noqa: BLE001  # it belongs to this batch; the next one has to run
-            _log.exception("A batch of %d images could not be analysed", len(items))
-            for item in items:
-                _fail(item, BatchFailedError("The batch could not be analysed."))
-            self._count_failure(key)
-            return
-        seconds = self._clock.now() - started
-        self._failures = 0
-        self._work.times.learn(key, size, seconds)
-        self._observer.batch(key, len(items), seconds, result)
-        for index, item in enumerate(items):
-            if not item.future.done():
-                item.future.set_result(Row(result, index, started - item.arrived, seconds))
-
-    def _count_failure(self, key: str) -> None:
-        self._failures += 1
-        self._observer.batch_failed(key)
-        if self._failures >= self._limits.max_failures:
-            self.failing.set()
-
-    def _analyse_padded(self, images: list[Tensor], size: int, key: str) -> R:
-        # Padded with an image that is there already: its numbers are as harmless as the rest.
-        padding = [images[-1]] * (size - len(images))
-        return self._analyse(torch.stack(images + padding), key)
-
-
-def _abandon(items: Iterable[Item[Row[R]]]) -> None:
-    for item in items:
-        _fail(item, DrainingError("The server stopped before the image's turn."))
-
-
-def _fail(item: Item[Row[R]], error: OffpathError) -> None:
-    if not item.future.done():
-        item.future.set_exception(error)
+            item.fail(BatchFailedError("The batcher has ended."))

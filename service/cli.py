@@ -44,7 +44,10 @@ _SERVE_MODULES = {"grpc", "grpc_health", "grpc_reflection", "grpc_status", "goog
     "pydantic_settings",
     "uvloop",
 }
-_LAB_MODULES = {"accelerate", "pyarrow", "sklearn", "tensorboard", "torchattacks"}
+_LAB_MODULES = {"accelerate", "matplotlib", "pyarrow", "scipy", "sklearn"} | {
+    "tensorboard",
+    "torchattacks",
+}
 _ONLINE = "Detect"
 
 app = typer.Typer(
@@ -289,7 +292,8 @@ app.command(
 app.command(
     rich_help_panel=_ONLINE,
     epilog="Examples: [bold]offpath admin load runs/new --server 127.0.0.1:50052[/bold] · "
-    "[bold]offpath admin promote 3fa1 --server 127.0.0.1:50052[/bold]",
+    "[bold]offpath admin promote 3fa1 --server 127.0.0.1:50052 --report new/report.json "
+    "--against old/report.json[/bold]",
 )(admin)
 app.command(
     rich_help_panel=_ONLINE,

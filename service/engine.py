@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from functools import partial
 
 import torch
@@ -15,8 +14,8 @@ from service.admission import Priority
 from service.analysis import Analysis
 from service.batch_limits import BatchLimits
 from service.batcher import Batcher
-from service.campaigns import CampaignGuard, CampaignWatch, QueryHasher
-from service.clock import MonotonicClock
+from service.campaign_watches import CampaignWatches
+from service.campaigns import CampaignGuard
 from service.codec import AnalysisCall
 from service.decoding import Decoder, require_all
 from service.engine_observer import EngineObserver
@@ -36,10 +35,17 @@ class Engine:
         settings: How the server runs.
         metrics: Where answers are counted.
         quotas: Who counts what callers use.
+        watches: Who remembers what callers ask.
     """
 
     def __init__(
-        self, bundle: Bundle, *, settings: Settings, metrics: Metrics, quotas: Quotas
+        self,
+        bundle: Bundle,
+        *,
+        settings: Settings,
+        metrics: Metrics,
+        quotas: Quotas,
+        watches: CampaignWatches,
     ) -> None:
         self.bundle = bundle
         self.observer = EngineObserver(metrics.batches)
@@ -53,8 +59,8 @@ class Engine:
             limits=_limits(bundle.pipeline, settings),
             observer=self.observer,
         )
-        self.watch = _watch(bundle.pipeline, settings)
-        """What is remembered of callers' queries; paths of two bundles are not compared."""
+        self.watch = watches.of(bundle)
+        """What is remembered of callers' queries; other bundles with this network share it."""
         self.analysis = Analysis(
             bundle.pipeline,
             batcher=self.batcher,
@@ -130,20 +136,6 @@ class Engine:
         finished = await self.batcher.stop(timeout_s=timeout_s)
         self.decoder.close()
         return finished
-
-
-def _watch(pipeline: Pipeline, settings: Settings) -> CampaignWatch:
-    return CampaignWatch(
-        settings.campaign_rule(),
-        hasher=QueryHasher(
-            gates=pipeline.layout.gates,
-            height=pipeline.preprocessing.height,
-            width=pipeline.preprocessing.width,
-            key=secrets.token_bytes(32),
-        ),
-        most_principals=settings.campaign_principals,
-        clock=MonotonicClock(),
-    )
 
 
 def _limits(pipeline: Pipeline, settings: Settings) -> BatchLimits:

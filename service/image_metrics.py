@@ -6,7 +6,7 @@ import math
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from detector.pipeline import Detection, Verdict
+from detector.pipeline import Abstention, Detection, Verdict
 
 __all__ = ["ImageMetrics"]
 
@@ -37,6 +37,14 @@ class ImageMetrics:
         )
         for verdict in Verdict:  # a share of what is not there yet would not be zero but nothing
             self._verdicts.labels(verdict.name.lower())
+        self._abstentions = Counter(
+            "offpath_abstentions",
+            "Images answered without a verdict either way, by the cause.",
+            ["reason"],
+            registry=registry,
+        )
+        for cause in Abstention:
+            self._abstentions.labels(cause.name.lower())
         self._allowed_alarms = Counter(
             "offpath_allowed_alarms",
             "Alarms that clean traffic would be allowed: the budgets of the images that got a "
@@ -72,7 +80,9 @@ class ImageMetrics:
         self._images.labels(detection.level).inc()
         self._verdicts.labels(detection.verdict.name.lower()).inc()
         self._unstable_gates.inc(detection.unstable_gates)
-        if detection.verdict is not Verdict.ABSTAIN:
+        if detection.abstention is not None:
+            self._abstentions.labels(detection.abstention.name.lower()).inc()
+        else:
             self._allowed_alarms.inc(detection.alpha)
         if math.isfinite(detection.score):  # one NaN would turn the sum into NaN for good
             self._scores.labels(detection.level).observe(detection.score)

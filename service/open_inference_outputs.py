@@ -53,6 +53,10 @@ def _texts(text: Callable[[Detection], str]) -> Pack:
     return lambda images: join_byte_strings(text(each.detection).encode() for each in images)
 
 
+def _in_campaign(images: Sequence[Judged]) -> bytes:
+    return bytes(image.in_campaign for image in images)
+
+
 OUTPUTS = {
     tensor.name: tensor
     for tensor in (
@@ -77,6 +81,7 @@ OUTPUTS = {
         ),
         OutputTensor(name="p_value", datatype="FP64", pack=_numbers("<f8", lambda d: d.p_value)),
         OutputTensor(name="verdict", datatype="BYTES", pack=_texts(lambda d: d.verdict.name)),
+        OutputTensor(name="in_campaign", datatype="BOOL", pack=_in_campaign),
     )
 }
 """The outputs by name, in the order in which they come unless a request asks for another."""

@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from detector.bundle import DEFAULT_BUNDLE, Bundle, load_bundle
 from service.admin_server import AdminServer
 from service.bundle_watch import watch_bundle
+from service.campaign_watches import CampaignWatches
 from service.devices import chosen_device
 from service.engine import Engine
 from service.engines import Engines
@@ -27,7 +28,7 @@ from service.health import HEALTH_SERVICE_NAME, Health
 from service.interceptors import CallInterceptor
 from service.metrics import Metrics
 from service.open_inference import OPEN_INFERENCE_NAME, OpenInferenceServicer
-from service.security.certificates import server_credentials
+from service.security.certificates import server_credentials, watch_certificates
 from service.security.gate import Gate
 from service.security.principals_file import watch_principals
 from service.security.quotas import Quotas
@@ -57,6 +58,7 @@ class DetectionServer:
         self._health = Health(SERVICE_NAME, OPEN_INFERENCE_NAME)
         self._metrics = Metrics(CollectorRegistry())
         self._quotas = Quotas()
+        self._watches = CampaignWatches(settings)
         self.engines = Engines(
             self._engine(bundle),
             load=self._load,
@@ -74,6 +76,10 @@ class DetectionServer:
         self._gate = Gate(
             watch_principals(settings.principals, observer=self._metrics),
             certificates=settings.tls_client_ca is not None,
+        )
+        files = settings.certificate_files()
+        self._certificates = (
+            None if files is None else watch_certificates(files, observer=self._metrics)
         )
         self._calls = self._interceptor()
         self._server = self._build_grpc_server()
@@ -189,7 +195,13 @@ class DetectionServer:
         return load_bundle(folder, device=self.engines.active.bundle.pipeline.device)
 
     def _engine(self, bundle: Bundle) -> Engine:
-        return Engine(bundle, settings=self._settings, metrics=self._metrics, quotas=self._quotas)
+        return Engine(
+            bundle,
+            settings=self._settings,
+            metrics=self._metrics,
+            quotas=self._quotas,
+            watches=self._watches,
+        )
 
     def _interceptor(self) -> CallInterceptor:
         return CallInterceptor(
@@ -249,11 +261,10 @@ class DetectionServer:
 
     def _new_credentials(self) -> Any:
         """Those of one address, as each has to be told of a change; None without TLS."""
-        files = self._settings.certificate_files()
-        if files is None:
+        if self._certificates is None:
             return None
         # Kept: gRPC calls back into it and holds no reference.
-        self._credentials.append(server_credentials(files, observer=self._metrics))
+        self._credentials.append(server_credentials(self._certificates))
         return self._credentials[-1]
 
     def _describe_bundle(self, bundle: Bundle) -> None:

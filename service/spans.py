@@ -129,6 +129,9 @@ class _CallSpans:
                 start_time=nanoseconds(stage.began_s),
                 attributes={**_size(stage.images, call.level), **_parts(stage)},
             )
+            if stage.error:
+                child.set_attribute("error.type", stage.error)
+                child.set_status(Status(StatusCode.ERROR))
             child.end(nanoseconds(stage.ended_s))
         span.end(now_ns)
 

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 
 from torch import Tensor
 
+from detector.errors import OffpathError
 from service.admission import DeadlineError, Priority
 
 __all__ = ["Item", "Waiting"]
@@ -38,6 +39,11 @@ class Item(Generic[A]):
     deadline: float
     future: asyncio.Future[A]
     priority: Priority = Priority.INTERACTIVE
+
+    def fail(self, error: OffpathError) -> None:
+        """Give an error in place of the answer, where somebody still waits for one."""
+        if not self.future.done():
+            self.future.set_exception(error)
 
 
 _Queue = deque[Item[A]]

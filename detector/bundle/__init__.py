@@ -1,6 +1,7 @@
 """Bundles: a network, a fitted detector and their calibration, in one folder without any code."""
 
-from detector.bundle.bundle import DEFAULT_BUNDLE, MODEL_CARD, Bundle, load_bundle, save_bundle
+from detector.bundle.bundle import DEFAULT_BUNDLE, Bundle, load_bundle, save_bundle
+from detector.bundle.folder import MODEL_CARD
 from detector.bundle.manifest import SCHEMA_VERSION, BundleManifest
 
 __all__ = [

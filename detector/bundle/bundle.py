@@ -16,8 +16,18 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from detector.bundle.folder import (
+    DETECTOR,
+    GOLDEN,
+    MODEL_CARD,
+    NETWORK,
+    TENSOR_FILES,
+    check_nothing_else,
+    check_replaceable,
+    replace_folder,
+)
 from detector.bundle.golden import check_golden, make_golden
-from detector.bundle.manifest import MANIFEST, BundleManifest, LevelInfo
+from detector.bundle.manifest import BundleManifest, LevelInfo
 from detector.conformal import ConformalTable
 from detector.devices import usable_device
 from detector.errors import (
@@ -42,18 +52,11 @@ from detector.scoring import (
 )
 from detector.weights import NetworkInfo, build_network, save_weights
 
-__all__ = ["DEFAULT_BUNDLE", "MODEL_CARD", "Bundle", "load_bundle", "save_bundle"]
+__all__ = ["DEFAULT_BUNDLE", "Bundle", "load_bundle", "save_bundle"]
 
 DEFAULT_BUNDLE = Path(__file__).parent.parent / "default_bundle"
 """The bundle that comes with the package."""
 
-MODEL_CARD = "MODEL_CARD.md"
-"""For people: nothing reads it, no digest covers it, and it may be written later."""
-
-_NETWORK = "network.safetensors"
-_DETECTOR = "detector.safetensors"
-_GOLDEN = "golden.safetensors"
-_FILES = (_NETWORK, _DETECTOR, _GOLDEN)
 _PREDICTED = "predicted"
 _PATH_SCORES = "path_scores."
 _CALIBRATION = "calibration_scores"
@@ -96,7 +99,7 @@ def save_bundle(
     Raises:
         StorageError: If it cannot be written, or the folder holds something else than a bundle.
     """
-    _check_replaceable(folder)
+    check_replaceable(folder)
     temporary = folder.absolute().with_name(f".{folder.absolute().name}.{os.getpid()}.part")
     try:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -109,7 +112,7 @@ def save_bundle(
         for path in temporary.iterdir():
             with path.open("rb") as file:
                 os.fsync(file.fileno())
-        _replace(temporary, folder.absolute())
+        replace_folder(temporary, folder.absolute())
     except OSError as error:
         raise StorageError(
             f"{folder} should be writable. Found: {error.strerror or error}. "
@@ -129,19 +132,20 @@ def load_bundle(path: Path | None = None, *, device: torch.device | str = "cpu")
 
     Raises:
         BundleMissingError: If the folder or one of its files is not there.
-        BundleTamperedError: If a file is not as it was written.
+        BundleTamperedError: If a file is not as it was written, or there is one too many.
         BundleSchemaError: If another version wrote it.
         BundleError: If the self-test fails on this machine.
         InvalidInputError: If the device cannot be used.
     """
     folder = DEFAULT_BUNDLE if path is None else path
     manifest = BundleManifest.read(folder)
-    tensors = {name: _read(folder / name, manifest.files.get(name)) for name in _FILES}
+    check_nothing_else(folder)
+    tensors = {name: _read(folder / name, manifest.files.get(name)) for name in TENSOR_FILES}
     place = usable_device(device)
     with _as_described(folder):
         pipeline = _assemble(manifest, tensors)
     with _as_described(folder) if place.type == "cpu" else _on(place):
-        pipeline.expect(check_golden(pipeline.to(place), tensors[_GOLDEN]))
+        pipeline.expect(check_golden(pipeline.to(place), tensors[GOLDEN]))
     return Bundle(pipeline=pipeline, manifest=manifest)
 
 
@@ -178,8 +182,8 @@ def _on(device: torch.device) -> Iterator[None]:
 def _write(
     folder: Path, pipeline: Pipeline, info: NetworkInfo, provenance: dict[str, Any]
 ) -> BundleManifest:
-    save_weights(folder / _NETWORK, pipeline.network, info)
-    for name, tensors in ((_DETECTOR, _detector(pipeline)), (_GOLDEN, make_golden(pipeline))):
+    save_weights(folder / NETWORK, pipeline.network, info)
+    for name, tensors in ((DETECTOR, _detector(pipeline)), (GOLDEN, make_golden(pipeline))):
         kept = {key: tensor.cpu().contiguous() for key, tensor in tensors.items()}
         (folder / name).write_bytes(save(kept))
     manifest = BundleManifest.sealed(
@@ -193,7 +197,9 @@ def _write(
         promise=pipeline.conformal.promise,
         calibration_counts=pipeline.calibration_counts,
         provenance={"training": info.provenance, "calibration": provenance},
-        files={name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in _FILES},
+        files={
+            name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in TENSOR_FILES
+        },
     )
     manifest.write(folder)
     return manifest
@@ -260,8 +266,8 @@ def _assemble(manifest: BundleManifest, tensors: dict[str, dict[str, Tensor]]) -
         preprocessing=manifest.preprocessing,
     )
     network = build_network(info)
-    network.load_state_dict(tensors[_NETWORK])
-    detector = tensors[_DETECTOR]
+    network.load_state_dict(tensors[NETWORK])
+    detector = tensors[DETECTOR]
     scores = PathScores.from_state(manifest.layout, classes, _below(_PATH_SCORES, detector))
     return Pipeline(
         network=network,
@@ -297,34 +303,3 @@ def _fusion(info: LevelInfo, statistics: Statistics, state: dict[str, Tensor]) -
             return fusion
         case FusionName.LEARNT:
             return LearntFusion(len(statistics.names), TreeEnsemble(**_below("trees.", state)))
-
-
-def _check_replaceable(folder: Path) -> None:
-    """Refuse to replace a folder of anything else."""
-    known = {MANIFEST, MODEL_CARD, *_FILES}
-    try:
-        found = {path.name for path in folder.iterdir()} if folder.exists() else set()
-    except OSError as error:
-        raise StorageError(
-            f"{folder} should be a folder. Found: {error.strerror}. Choose another."
-        ) from error
-    strange = sorted(found - known)
-    if strange:
-        raise StorageError(
-            f"{folder} should be new, empty or a bundle. Found {', '.join(strange[:3])} in it. "
-            "Choose another folder."
-        )
-
-
-def _replace(new: Path, folder: Path) -> None:
-    """Put a folder in the place of another; the old one comes back if that fails."""
-    old = new.with_suffix(".old")
-    if folder.exists():
-        folder.rename(old)
-    try:
-        new.rename(folder)
-    except OSError:
-        if old.exists():
-            old.rename(folder)
-        raise
-    shutil.rmtree(old, ignore_errors=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from detector.bundle.folder import MANIFEST, NETWORK
 from detector.conformal import Guarantee, Promise
 from detector.decoupling import Backbone
 from detector.errors import BundleMissingError, BundleSchemaError, BundleTamperedError
@@ -16,9 +17,8 @@ from detector.pipeline import LevelName
 from detector.preprocessing import Preprocessing
 from detector.scoring import FusionName
 
-__all__ = ["MANIFEST", "SCHEMA_VERSION", "BundleManifest", "LevelInfo"]
+__all__ = ["SCHEMA_VERSION", "BundleManifest", "LevelInfo"]
 
-MANIFEST = "manifest.json"
 SCHEMA_VERSION = 2
 
 
@@ -94,6 +94,11 @@ class BundleManifest:
     def confidence(self) -> float:
         """Share of calibrations that keep the budget under the PAC guarantee."""
         return self.promise.confidence
+
+    @property
+    def network_digest(self) -> str:
+        """SHA-256 of the network's file: bundles in which it is equal have paths in common."""
+        return self.files[NETWORK]
 
     @property
     def guarantee(self) -> str:

@@ -12,7 +12,7 @@ from detector.pipeline.levels import LevelName
 from detector.pipeline.steadiness import Steadiness
 from detector.pipeline.stopwatch import Spent
 
-__all__ = ["Detection", "Findings", "LayerWeight", "Verdict"]
+__all__ = ["Abstention", "Detection", "Findings", "LayerWeight", "Verdict"]
 
 
 class Verdict(Enum):
@@ -25,6 +25,17 @@ class Verdict(Enum):
     ABSTAIN = "abstain"
     """Nothing can be promised about it, or it would be another verdict had the machine rounded
     otherwise."""
+
+
+class Abstention(Enum):
+    """Why there is no verdict either way."""
+
+    CALIBRATION_TOO_SMALL = "calibration too small"
+    """Too few calibration images of the predicted class to promise the budget."""
+    OUTPUT_NOT_FINITE = "output not finite"
+    """The network's own output on the image is no number."""
+    ROUNDING_DECIDES = "rounding decides"
+    """It would be another verdict had the machine rounded otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,6 +68,10 @@ class Detection:
         layers: The layers in which the path lies furthest from its class, furthest first; none
             where the score is not finite.
         unstable_gates: Gates of the image and its copies that are open or closed by rounding.
+        abstention: Why the verdict is `Verdict.ABSTAIN`; None where it is another.
+
+    Raises:
+        ValueError: If only one of verdict and `abstention` says that there is none.
     """
 
     predicted_class: int
@@ -70,6 +85,14 @@ class Detection:
     reason: str
     layers: tuple[LayerWeight, ...]
     unstable_gates: int = 0
+    abstention: Abstention | None = None
+
+    def __post_init__(self) -> None:
+        if (self.verdict is Verdict.ABSTAIN) is (self.abstention is None):
+            raise ValueError(
+                "An abstention should have a cause, and no other verdict one. "
+                f"Found {self.verdict.name} with {self.abstention}."
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -18,7 +18,7 @@ from detector.devices import exact_32_bit
 from detector.errors import BudgetError, InvalidInputError
 from detector.paths import PathLayout
 from detector.pipeline.device_noise import DeviceNoise
-from detector.pipeline.findings import Detection, Findings, LayerWeight, Verdict
+from detector.pipeline.findings import Abstention, Detection, Findings, LayerWeight, Verdict
 from detector.pipeline.levels import Level, check_levels
 from detector.pipeline.steadiness import Rejudged, Steadiness, Variants, examine
 from detector.pipeline.stopwatch import Stopwatch
@@ -261,12 +261,13 @@ class Pipeline:
         p_value = float(findings.p_values[row])
         layers = self._heaviest(findings.layer_weights[row]) if math.isfinite(score) else ()
         level = self.levels[findings.level]
-        verdict, reason = self._decide(level.conformal, predicted, score, p_value, alpha)
+        outcome, reason = self._decide(level.conformal, predicted, score, p_value, alpha)
         steady = findings.steadiness
-        if steady is not None and verdict is not Verdict.ABSTAIN:
+        if steady is not None and isinstance(outcome, Verdict):
             undecided = _undecided(steady, row, level.conformal.threshold(predicted, alpha))
-            verdict, reason = (Verdict.ABSTAIN, undecided) if undecided else (verdict, reason)
-        if verdict is Verdict.OFF_PATH:
+            if undecided is not None:
+                outcome, reason = Abstention.ROUNDING_DECIDES, undecided
+        if outcome is Verdict.OFF_PATH:
             reason += f" Above all, {_loudest(level, findings.testimony[row])}."
         return Detection(
             predicted_class=predicted,
@@ -276,10 +277,11 @@ class Pipeline:
             p_value=p_value,
             alpha=alpha,
             level=findings.level,
-            verdict=verdict,
+            verdict=Verdict.ABSTAIN if isinstance(outcome, Abstention) else outcome,
             reason=reason,
             layers=layers,
             unstable_gates=0 if steady is None else int(steady.unstable_gates[row]),
+            abstention=outcome if isinstance(outcome, Abstention) else None,
         )
 
     def check_alpha(self, alpha: float | None) -> float:
@@ -326,14 +328,18 @@ class Pipeline:
         score: float,
         p_value: float,
         alpha: float,
-    ) -> tuple[Verdict, str]:
+    ) -> tuple[Verdict | Abstention, str]:
+        """A verdict or the cause of having none, and why in a sentence."""
         label = self.class_names[predicted]
         if not math.isfinite(score):
-            return Verdict.ABSTAIN, "The network's output on this image is not finite."
+            return (
+                Abstention.OUTPUT_NOT_FINITE,
+                "The network's output on this image is not finite.",
+            )
         threshold = conformal.threshold(predicted, alpha)
         if not threshold:
             needed = conformal.promise.minimum_images(alpha)
-            return Verdict.ABSTAIN, (
+            return Abstention.CALIBRATION_TOO_SMALL, (
                 f"A budget of {alpha:.3g} takes {needed} calibration images predicted as {label}; "
                 f"this bundle has {int(conformal.counts[predicted])}."
             )

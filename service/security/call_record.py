@@ -25,6 +25,7 @@ class Stage:
         ended_s: When it ended, likewise.
         images: Number of images that it was about.
         parts: What it was made of, seconds by name.
+        error: What it failed of, in one word; empty where it did not.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Stage:
     ended_s: float
     images: int
     parts: Mapping[str, float] = field(default_factory=dict)
+    error: str = ""
 
 
 @dataclass(kw_only=True, slots=True)

@@ -15,7 +15,13 @@ import grpc
 from service.errors import StartError
 from service.security.reloading import LOOK_EVERY_S, Reloading, ReloadObserver
 
-__all__ = ["CertificateFiles", "Certificates", "load_certificates", "server_credentials"]
+__all__ = [
+    "CertificateFiles",
+    "Certificates",
+    "load_certificates",
+    "server_credentials",
+    "watch_certificates",
+]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,10 +52,10 @@ class Certificates:
     client_ca: bytes | None
 
 
-def server_credentials(
+def watch_certificates(
     files: CertificateFiles, *, observer: ReloadObserver, every_s: float = LOOK_EVERY_S
-) -> Any:
-    """What gRPC needs to listen with TLS.
+) -> Reloading[Certificates]:
+    """The certificate in its newest version; one for all addresses, as a change is told once.
 
     Args:
         files: Where the certificate lies.
@@ -59,13 +65,21 @@ def server_credentials(
     Raises:
         StartError: If a file cannot be used, or the key is not the certificate's.
     """
-    newest = Reloading(
+    return Reloading(
         files.all_files(),
         lambda: load_certificates(files),
         what="certificate",
         observer=observer,
         every_s=every_s,
     )
+
+
+def server_credentials(newest: Reloading[Certificates]) -> Any:
+    """What gRPC needs to listen with TLS on one address.
+
+    Args:
+        newest: The certificate; other addresses may have it too.
+    """
     served = newest.current()
 
     def changed() -> Any:
@@ -80,7 +94,7 @@ def server_credentials(
     return grpc.dynamic_ssl_server_credentials(
         _configuration(served),
         changed,
-        require_client_authentication=files.client_ca is not None,
+        require_client_authentication=served.client_ca is not None,
     )
 
 

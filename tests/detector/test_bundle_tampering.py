@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import struct
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from detector.bundle import DEFAULT_BUNDLE, MODEL_CARD, load_bundle
-from detector.errors import BundleError, BundleMissingError
+from detector.errors import BundleError, BundleMissingError, BundleTamperedError
 
 MANIFEST = "manifest.json"
 WEIGHTS = ("network.safetensors", "detector.safetensors", "golden.safetensors")
@@ -170,9 +171,35 @@ def test_a_folder_in_the_place_of_a_file_is_refused(folder: Path, name: str) -> 
         load_bundle(folder)
 
 
-def test_a_file_that_the_manifest_does_not_name_is_never_read(folder: Path) -> None:
-    strange = (MODEL_CARD, "extra.safetensors", "__init__.py", "network.pt", "manifest.json.bak")
-    for name in strange:
-        (folder / name).write_bytes(b"raise SystemExit('read')")
-        (folder / name).chmod(0)
+@pytest.mark.parametrize(
+    "name", ["extra.safetensors", "__init__.py", "network.pt", "manifest.json.bak", ".hidden"]
+)
+def test_a_file_that_the_manifest_does_not_cover_is_refused_unread(folder: Path, name: str) -> None:
+    (folder / name).write_bytes(b"raise SystemExit('read')")
+    (folder / name).chmod(0)
+    with pytest.raises(BundleTamperedError, match=re.escape(f"Found {name} in it")):
+        load_bundle(folder)
+
+
+def test_a_folder_or_a_dangling_link_inside_a_bundle_is_refused(folder: Path) -> None:
+    (folder / "assets").mkdir()
+    (folder / "link").symlink_to("nowhere")
+    with pytest.raises(BundleTamperedError, match="Found assets, link in it"):
+        load_bundle(folder)
+
+
+def test_the_model_card_is_for_people_and_never_read(folder: Path) -> None:
+    (folder / MODEL_CARD).write_bytes(b"raise SystemExit('read')")
+    (folder / MODEL_CARD).chmod(0)
     assert load_bundle(folder).manifest == load_bundle().manifest
+
+
+def test_a_folder_that_cannot_be_listed_is_no_bundle(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(_: Path) -> Iterator[Path]:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", denied)
+    with pytest.raises(BundleMissingError, match=r"can be listed. Found: Permission denied"):
+        load_bundle(folder)

@@ -13,7 +13,7 @@ from detector.conformal import ConformalTable, Guarantee, Promise
 from detector.copies import parse_copy
 from detector.errors import BudgetError, InvalidInputError
 from detector.paths import PathLayout
-from detector.pipeline import Level, LevelName, Pipeline, Verdict
+from detector.pipeline import Abstention, Level, LevelName, Pipeline, Verdict
 from detector.scoring import (
     LearntFusion,
     PathScores,
@@ -245,6 +245,7 @@ def test_a_class_that_cannot_promise_the_budget_abstains(make_pipeline, images):
     assert pipeline.detect(findings, 0).verdict is Verdict.OFF_PATH
     detection = pipeline.detect(findings, 0, 0.02)
     assert detection.verdict is Verdict.ABSTAIN
+    assert detection.abstention is Abstention.CALIBRATION_TOO_SMALL
     assert "149 calibration images predicted as dog; this bundle has 60" in detection.reason
 
 
@@ -252,6 +253,7 @@ def test_a_score_that_is_not_finite_abstains(findings, pipeline):
     broken = with_row(findings, score=math.nan, p_value=math.nan)
     detection = pipeline.detect(broken, 0)
     assert detection.verdict is Verdict.ABSTAIN
+    assert detection.abstention is Abstention.OUTPUT_NOT_FINITE
     assert "not finite" in detection.reason
     assert detection.layers == ()
 
@@ -263,6 +265,18 @@ def test_a_network_that_breaks_down_abstains_on_every_image(make_pipeline, image
     findings = pipeline.analyse(images)
     verdicts = {pipeline.detect(findings, row).verdict for row in range(len(images))}
     assert verdicts == {Verdict.ABSTAIN}
+
+
+@pytest.mark.parametrize(
+    ("verdict", "abstention"),
+    [(Verdict.ABSTAIN, None), (Verdict.ON_PATH, Abstention.ROUNDING_DECIDES)],
+)
+def test_an_abstention_has_a_cause_and_no_other_verdict_has_one(
+    findings, pipeline, verdict, abstention
+):
+    found = pipeline.detect(findings, 0)
+    with pytest.raises(ValueError, match=verdict.name):
+        dataclasses.replace(found, verdict=verdict, abstention=abstention)
 
 
 def test_the_budget_of_a_call_may_be_lower_but_not_higher(pipeline):

@@ -9,7 +9,7 @@ import torch
 
 from detector.bundle.golden import check_golden, make_golden
 from detector.paths import PathLayout
-from detector.pipeline import DeviceNoise, LevelName, Verdict
+from detector.pipeline import Abstention, DeviceNoise, LevelName, Verdict
 
 LAYOUT = PathLayout(names=("first", "second"), sizes=(2, 3))
 QUIET = dict.fromkeys(LevelName, 0.0)
@@ -127,6 +127,7 @@ def test_a_verdict_that_rounding_decides_is_an_abstention(pipeline, images, ends
     found = pipeline.detect(changed, 0)
     assert found.verdict is verdict
     assert ("rounding" in found.reason) is (verdict is Verdict.ABSTAIN)
+    assert found.abstention is (Abstention.ROUNDING_DECIDES if verdict is Verdict.ABSTAIN else None)
 
 
 def test_a_scores_own_noise_counts_without_any_unstable_gate(pipeline, images):

@@ -22,7 +22,7 @@ from detector.bundle import Bundle
 from detector.decoupling import Backbone
 from detector.errors import BudgetError, InvalidInputError
 from detector.paths import PathLayout, PathVectors
-from detector.pipeline import Detection, Findings, LayerWeight, LevelName, Verdict
+from detector.pipeline import Abstention, Detection, Findings, LayerWeight, LevelName, Verdict
 from detector.preprocessing import Preprocessing
 from detector.scoring import FusionName
 from service.server import DetectionServer
@@ -137,6 +137,7 @@ class FakePipeline:
             verdict=verdict,
             reason="For the test.",
             layers=(LayerWeight(name="second", weight=0.75),),
+            abstention=Abstention.CALIBRATION_TOO_SMALL if verdict is Verdict.ABSTAIN else None,
         )
 
 
@@ -173,6 +174,7 @@ def bundle(pipeline: FakePipeline) -> Bundle:
     manifest = SimpleNamespace(
         schema_version=2,
         digest="d1" * 32,
+        network_digest="a1" * 32,
         created="2020-08-23T00:00:00+00:00",
         class_names=pipeline.class_names,
         levels=tuple(pipeline.levels.values()),

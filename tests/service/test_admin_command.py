@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from detector.jobs.evaluation import RELEASED_REPORT, EvaluationReport
+from detector.jobs.evaluation.estimates import Share
 from service import cli
 from service.admin_results import BundlePlace, LoadedBundle, LoadedBundles, ShadowSummary
 
@@ -124,7 +128,81 @@ def test_what_cannot_be_meant_is_one_sentence(
     assert run(*arguments) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert named in line
-    assert not [call for call in asked if call[0] not in {"connect", "close"}]
+    assert changes_of(asked) == []
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., str]:
+    """Writes the released report with other values, and gives its path."""
+    released = EvaluationReport.read(RELEASED_REPORT)
+
+    def write(name: str, **changes: Any) -> str:
+        path = tmp_path / f"{name}.json"
+        dataclasses.replace(released, **changes).write(path)
+        return str(path)
+
+    return write
+
+
+@pytest.fixture
+def old(write: Callable[..., str]) -> str:
+    return write("old", bundle_digest=DIGESTS[BundlePlace.ACTIVE])
+
+
+def promotion(new: str, old: str) -> list[str]:
+    return ["promote", "b2", "--report", new, "--against", old]
+
+
+def changes_of(asked: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    return [call for call in asked if call[0] not in {"connect", "close"}]
+
+
+def test_a_bundle_whose_figures_hold_is_promoted(asked: Any, write: Any, old: str) -> None:
+    standby = DIGESTS[BundlePlace.STANDBY]
+    assert run(*promotion(write("new", bundle_digest=standby), old)) == 0
+    assert changes_of(asked) == [("promote", standby)]
+
+
+def test_a_bundle_whose_figures_fell_is_not_promoted_and_each_of_them_is_named(
+    asked: Any, write: Any, old: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    worse = write("new", bundle_digest=DIGESTS[BundlePlace.STANDBY], accuracy=Share.of(1, 1000))
+    assert run(*promotion(worse, old)) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "Found 1 that stand against it: - accuracy:" in line
+    assert changes_of(asked) == []
+
+
+@pytest.mark.parametrize(("swapped", "named"), [("new", "to be promoted"), ("old", "that answers")])
+def test_a_report_of_another_bundle_promotes_nothing(
+    asked: Any, write: Any, old: str, capsys: pytest.CaptureFixture[str], swapped: str, named: str
+) -> None:
+    new = write("new", bundle_digest=DIGESTS[BundlePlace.STANDBY])
+    other = write("other", bundle_digest="c3" * 32)
+    reports = (other, old) if swapped == "new" else (new, other)
+    assert run(*promotion(*reports)) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert f"the report of the bundle {named}" in line
+    assert "c3" * 32 in line
+    assert changes_of(asked) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["promote", "b2", "--report", "new.json"], "together"),
+        (["promote", "b2", "--against", "old.json"], "together"),
+        (["roll-back", "--report", "new.json", "--against", "old.json"], "roll-back"),
+        (["promote", "b2", "--report", "nowhere", "--against", "nowhere"], "nowhere"),
+    ],
+)
+def test_reports_that_cannot_be_meant_or_read_promote_nothing(
+    asked: Any, arguments: list[str], named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*arguments) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert named in line
+    assert changes_of(asked) == []
 
 
 def test_no_server_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,9 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from detector.errors import InvalidInputError
 from service.admission import DeadlineError, DrainingError, Priority, QueueFullError
 from service.batch_limits import BatchLimits
-from service.batcher import Batcher, BatchFailedError, Row
+from service.batch_running import BatchFailedError, Row
+from service.batcher import Batcher
 from service.clock import MonotonicClock
 
 SIZES = {"one": (1, 2, 4), "other": (1, 2)}
@@ -538,6 +540,21 @@ def test_a_failed_batch_fails_its_callers_and_the_next_batch_runs() -> None:
     run(test)
 
 
+def test_a_failed_batch_tells_how_long_it_ran() -> None:
+    async def test() -> None:
+        held = HeldExecutor()
+        bench = Bench(executor=held)
+        failing = bench.call(13)
+        await bench.clock.advance(0.5)
+        held.release()
+        with pytest.raises(BatchFailedError) as caught:
+            await failing
+        assert caught.value.analysis_s == 0.5
+        await bench.close()
+
+    run(test)
+
+
 def test_a_deadline_that_passes_in_the_queue_fails_without_being_analysed() -> None:
     async def test() -> None:
         held = HeldExecutor()
@@ -720,6 +737,50 @@ def test_what_does_not_fit_in_the_queue_is_refused_with_a_time_to_retry(
         with bench.batcher.admit("other", images=images, size_bytes=size_bytes):
             assert bench.observer.held == images
         assert bench.observer.held == 0
+        await bench.close()
+
+    run(test)
+
+
+@pytest.mark.parametrize("deadline", [math.inf, 0.0])
+@pytest.mark.parametrize(
+    ("priority", "images", "size_bytes", "most"),
+    [
+        (Priority.BULK, 4, 51, "50 bytes"),
+        (Priority.BULK, 5, 50, "4 images"),
+        (Priority.INTERACTIVE, 8, 101, "100 bytes"),
+        (Priority.INTERACTIVE, 9, 100, "8 images"),
+    ],
+)
+def test_what_would_not_fit_in_an_empty_queue_is_no_matter_of_time(
+    priority: Priority, images: int, size_bytes: int, most: str, deadline: float
+) -> None:
+    async def test() -> None:
+        bench = Bench(
+            BatchLimits(sizes=SIZES, max_delay_s=0.0, max_images=8, max_bytes=100, bulk_share=0.5)
+        )
+        call = {"images": images, "size_bytes": size_bytes, "priority": priority}
+        with (
+            pytest.raises(InvalidInputError, match=f"{priority.value} .* at most {most}") as caught,
+            bench.batcher.admit("one", **call, deadline=deadline),
+        ):
+            pass
+        assert caught.value.field == "images"
+        assert bench.observer.held == 0
+        await bench.close()
+
+    run(test)
+
+
+def test_the_largest_call_that_fits_is_admitted() -> None:
+    async def test() -> None:
+        bench = Bench(
+            BatchLimits(sizes=SIZES, max_delay_s=0.0, max_images=8, max_bytes=100, bulk_share=0.5)
+        )
+        with bench.batcher.admit("one", images=4, size_bytes=50, priority=Priority.BULK):
+            assert bench.observer.held == 4
+        with bench.batcher.admit("one", images=8, size_bytes=100):
+            assert bench.observer.held == 8
         await bench.close()
 
     run(test)

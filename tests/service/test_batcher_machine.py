@@ -16,9 +16,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from torch import Tensor
 
+from detector.errors import InvalidInputError
 from service.admission import DeadlineError, DrainingError, Priority, QueueFullError
 from service.batch_limits import BatchLimits
-from service.batcher import Batcher, BatchFailedError
+from service.batch_running import BatchFailedError
+from service.batcher import Batcher
 
 SIZES = {"one": (1, 2, 4), "other": (2, 3)}
 LIMITS = BatchLimits(
@@ -156,7 +158,7 @@ class BatcherMachine(RuleBasedStateMachine):
         return [int(row.batch[row.index]) for row in rows]
 
     @rule(
-        count=st.integers(1, 6),
+        count=st.integers(1, 10),
         key=st.sampled_from(sorted(SIZES)),
         priority=st.sampled_from(Priority),
         patience=st.sampled_from([math.inf, math.inf, 0.02, 0.3, 2.0]),
@@ -213,6 +215,9 @@ class BatcherMachine(RuleBasedStateMachine):
                 assert call.task.result() == call.values
             elif isinstance(error, BatchFailedError):
                 assert set(call.values) & self.failed, "somebody else's failure"
+            elif isinstance(error, InvalidInputError):
+                assert call.priority is Priority.BULK
+                assert len(call.values) > LIMITS.bulk_share * LIMITS.max_images
             else:
                 assert isinstance(error, _REFUSALS)
                 assert not isinstance(error, DeadlineError) or call.deadline < math.inf

@@ -144,6 +144,17 @@ async def test_a_call_of_bulk_priority_is_answered_and_finds_its_share_of_the_qu
         assert (await interactive).detections[0].label == "ship"
 
 
+async def test_a_bulk_call_larger_than_its_whole_share_of_the_queue_is_told_so_and_not_to_retry(
+    start: Callable[..., Any], images: Any
+) -> None:
+    server = await start(max_queue_images=4, max_images_per_request=3)
+    async with AsyncClient(server.address) as client:
+        with pytest.raises(InvalidRequestError, match="at most 2 images") as caught:
+            await client.detect([images.png()] * 3, priority=Priority.BULK)
+        assert [each.field for each in caught.value.violations] == ["images"]
+        assert len((await client.detect([images.png()] * 3)).detections) == 3
+
+
 async def test_an_asynchronous_client_reads_files_beside_the_event_loop(
     server: DetectionServer, images: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

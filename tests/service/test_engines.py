@@ -392,9 +392,75 @@ async def test_readiness_follows_the_bundle_that_answers(
     engines: Engines, server: DetectionServer
 ) -> None:
     await engines.load(folder("second"))
-    engines.active.batcher._analyse = lambda *_: 1 / 0  # no probe succeeds
+    engines.active.batcher._runner._analyse = lambda *_: 1 / 0  # no probe succeeds
     engines.active.batcher.failing.set()
     await settled(lambda: not server._health.is_ready())
     engines.promote(SECOND)
     await settled(server._health.is_ready)
     assert not server.died.is_set()
+
+
+async def test_a_campaign_goes_on_when_a_bundle_with_the_same_network_is_promoted(
+    start: Callable[..., Any], folders: Folders
+) -> None:
+    server = await start(campaign_policy="flag", campaign_related=5)
+    *before, between, after = nearly_identical(7)
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        stub = pb_grpc.DetectionServiceStub(channel)
+        assert await marks(stub, *before) == [False] * 5
+        await server.engines.load(folder("third"))
+        server.engines.promote(THIRD)
+        assert await marks(stub, between) == [True]
+        server.engines.roll_back()
+        assert await marks(stub, after) == [True]
+    assert await line(server, "offpath_campaigns_total") == "offpath_campaigns_total 1.0"
+    assert await line(server, "offpath_active_campaigns") == "offpath_active_campaigns 1.0"
+
+
+async def test_paths_of_another_network_are_not_compared_and_a_rollback_finds_the_old_ones(
+    start: Callable[..., Any], folders: Folders, pipeline: Any
+) -> None:
+    folders.put("retrained", SECOND, type(pipeline)(), network_digest="a2" * 32)
+    server = await start(campaign_policy="flag", campaign_related=5)
+    *before, between, after = nearly_identical(7)
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        stub = pb_grpc.DetectionServiceStub(channel)
+        await marks(stub, *before)
+        await server.engines.load(folder("retrained"))
+        server.engines.promote(SECOND)
+        assert await marks(stub, between) == [False]
+        server.engines.roll_back()
+        assert await marks(stub, after) == [True]
+
+
+async def test_a_watch_is_forgotten_with_the_last_bundle_that_has_its_network(
+    engines: Engines, folders: Folders, pipeline: Any
+) -> None:
+    folders.put("retrained", SECOND, type(pipeline)(), network_digest="a2" * 32)
+    await engines.load(folder("retrained"))
+    assert engines.standby is not None
+    watch = weakref.ref(engines.standby.watch)
+    engines.unload(SECOND)
+
+    def gone() -> bool:
+        gc.collect()
+        return watch() is None
+
+    await settled(gone)
+
+
+def nearly_identical(count: int) -> list[pb.Image]:
+    """Images of one path and nearly one content, as an attack sends them."""
+    noise = torch.Generator().manual_seed(0)
+    sent = []
+    for _ in range(count):
+        pixels = 100 + torch.randint(-2, 3, (8, 8, 3), generator=noise)
+        pixels[0] = 0  # here the fake pipeline reads class, score and path
+        data = pixels.to(torch.uint8).numpy().tobytes()
+        sent.append(pb.Image(raw=pb.RawTensor(data=data, height=8, width=8, channels=3)))
+    return sent
+
+
+async def marks(stub: Any, *sent: pb.Image) -> list[bool]:
+    reply = await stub.Detect(pb.DetectRequest(images=sent))
+    return [each.in_campaign for each in reply.detections]

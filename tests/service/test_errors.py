@@ -10,7 +10,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from detector.errors import BudgetError, BundleMissingError, ImageError, InvalidInputError
 from service.admission import DeadlineError, DrainingError, QueueFullError
-from service.batcher import BatchFailedError
+from service.batch_running import BatchFailedError
 from service.errors import (
     BadBundleError,
     RequestError,

@@ -21,7 +21,9 @@ from service.server import DetectionServer
 
 SERVICE = "inference.GRPCInferenceService"
 VERSION = "d1d1d1d1d1d1"
-OUTPUTS = ["logits", "class", "label", "probability", "score", "p_value", "verdict"]
+OUTPUTS = [
+    *("logits", "class", "label", "probability", "score", "p_value", "verdict", "in_campaign"),
+]
 Tensor = pb.ModelInferRequest.InferInputTensor
 Output = pb.ModelInferRequest.InferRequestedOutputTensor
 Contents = pb.InferTensorContents
@@ -70,7 +72,7 @@ def listed_pixels(*sent: np.ndarray[Any, Any]) -> pb.ModelInferRequest:
 
 
 def outputs_of(reply: pb.ModelInferResponse) -> dict[str, Any]:
-    types = {"FP32": "<f4", "FP64": "<f8", "INT64": "<i8"}
+    types = {"FP32": "<f4", "FP64": "<f8", "INT64": "<i8", "BOOL": "?"}
     found: dict[str, Any] = {}
     for output, raw in zip(reply.outputs, reply.raw_output_contents, strict=True):
         if output.datatype == "BYTES":
@@ -126,6 +128,7 @@ async def test_every_way_to_send_images_gets_the_same_answer(
         "probability": [0.5, 0.5, 0.5],
         "score": [4.0, 199.0, 9.0],
         "verdict": ["ON_PATH", "OFF_PATH", "ON_PATH"],
+        "in_campaign": [False, False, False],
     }
 
 
@@ -137,7 +140,7 @@ async def test_an_answer_says_what_detect_says(stub: Any, channel: Any, images: 
     detections = (await detect(request)).detections
     for output, field in (
         ("class", "predicted_class"),
-        *((name, name) for name in ("label", "probability", "score", "p_value")),
+        *((name, name) for name in ("label", "probability", "score", "p_value", "in_campaign")),
     ):
         assert found[output] == [getattr(detection, field) for detection in detections]
     verdicts = [detection_pb2.Verdict.Name(d.verdict) for d in detections]
@@ -204,6 +207,7 @@ async def test_server_and_model_are_described(stub: Any) -> None:
         ("score", "FP64", [-1]),
         ("p_value", "FP64", [-1]),
         ("verdict", "BYTES", [-1]),
+        ("in_campaign", "BOOL", [-1]),
     ]
 
 

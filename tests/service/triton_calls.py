@@ -28,7 +28,9 @@ from tritonclient.utils import InferenceServerException
 from service.client import Client
 from service.results import Detection, Level
 
-OUTPUTS = ("logits", "class", "label", "probability", "score", "p_value", "verdict")
+OUTPUTS = (
+    *("logits", "class", "label", "probability", "score", "p_value", "verdict", "in_campaign"),
+)
 MODEL = "offpath"
 
 
@@ -115,6 +117,7 @@ def plain(detection: Detection) -> dict[str, Any]:
         "score": detection.score,
         "p_value": detection.p_value,
         "verdict": detection.verdict.name,
+        "in_campaign": detection.in_campaign,
     }
 
 

@@ -10,6 +10,8 @@ import grpc
 import numpy as np
 import pytest
 from google.rpc import error_details_pb2, status_pb2
+from offpath.inference.v2 import open_inference_pb2 as oip
+from offpath.inference.v2 import open_inference_pb2_grpc as oip_grpc
 from offpath.v1 import detection_pb2 as pb
 from offpath.v1 import detection_pb2_grpc as pb_grpc
 
@@ -137,6 +139,67 @@ async def test_clients_see_the_mark(start: Callable[..., Any]) -> None:
         assert [each.in_campaign for each in found] == [False] * RELATED + [True]
     finally:
         await client.close()
+
+
+@pytest.fixture
+async def infer() -> AsyncIterator[Callable[..., Any]]:
+    """A call of the Open Inference Protocol that sends images to a server."""
+    channels = []
+
+    async def infer(server: Any, *images: np.ndarray) -> oip.ModelInferResponse:
+        channels.append(grpc.aio.insecure_channel(server.address))
+        pixels = np.stack(images)
+        request = oip.ModelInferRequest(
+            model_name="offpath",
+            inputs=[
+                oip.ModelInferRequest.InferInputTensor(
+                    name="pixels", datatype="UINT8", shape=pixels.shape
+                )
+            ],
+            outputs=[oip.ModelInferRequest.InferRequestedOutputTensor(name="in_campaign")],
+            raw_input_contents=[pixels.tobytes()],
+        )
+        return await oip_grpc.GRPCInferenceServiceStub(channels[-1]).ModelInfer(request)
+
+    yield infer
+    for channel in channels:
+        await channel.close()
+
+
+@pytest.mark.parametrize(("policy", "told"), [("flag", True), ("observe", False)])
+async def test_the_open_inference_protocol_tells_of_campaigns_as_much_as_detect_does(
+    ask: Callable[..., Any], infer: Callable[..., Any], policy: str, told: bool
+) -> None:
+    server, call = await ask(policy)
+    *first, last = variations(RELATED + 1)
+    (stranger,) = variations(1, seed=1)
+    await call(*first)
+    reply = await infer(server, last, stranger)
+    assert reply.raw_output_contents == [bytes([told, False])]
+    assert [d.in_campaign for d in (await call(last, stranger)).detections] == [told, False]
+
+
+async def test_the_open_inference_protocol_refuses_a_campaign_as_detect_does(
+    ask: Callable[..., Any], infer: Callable[..., Any]
+) -> None:
+    server, call = await ask("throttle", campaign_window_s=100.0)
+    *first, last = variations(RELATED + 1)
+    await infer(server, *first)
+    statuses = []
+    for refused in (call(last), infer(server, last)):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await refused
+        packed = dict(caught.value.trailing_metadata())["grpc-status-details-bin"]
+        status = status_pb2.Status.FromString(packed)
+        info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+        assert [d.Unpack(m) for d, m in zip(status.details, (info, retry), strict=True)] == [
+            True
+        ] * 2
+        assert 90 < retry.retry_delay.seconds <= 100
+        statuses.append((caught.value.code(), info.reason, status.message))
+    assert statuses[0] == statuses[1]
+    assert statuses[0][:2] == (grpc.StatusCode.RESOURCE_EXHAUSTED, "CAMPAIGN")
+    assert len((await infer(server, *variations(1, seed=1))).outputs) == 1
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,8 @@ async def test_series_that_alarms_watch_start_at_zero(server: DetectionServer) -
         'offpath_rejections_total{reason="QUEUE_FULL"} 0.0',
         'offpath_rejections_total{reason="INTERNAL"} 0.0',
         'offpath_dropped_images_total{reason="expired"} 0.0',
+        'offpath_abstentions_total{reason="output_not_finite"} 0.0',
+        'offpath_abstentions_total{reason="rounding_decides"} 0.0',
         "offpath_allowed_alarms_total 0.0",
         "offpath_alarm_budget_ratio 0.05",
     ):
@@ -117,6 +119,15 @@ def test_allowed_alarms_add_up_the_budgets_of_images_that_could_be_flagged(expos
     (allowed,) = re.findall(r"^offpath_allowed_alarms_total (.*)$", exposed, re.MULTILINE)
     assert float(allowed) == pytest.approx(2 * 0.02 + 0.05)
     assert 'offpath_verdicts_total{verdict="abstain"} 1.0' in exposed.splitlines()
+
+
+def test_abstentions_are_counted_by_their_cause(exposed: str) -> None:
+    lines = [line for line in exposed.splitlines() if line.startswith("offpath_abstentions_total")]
+    assert lines == [
+        'offpath_abstentions_total{reason="calibration_too_small"} 1.0',
+        'offpath_abstentions_total{reason="output_not_finite"} 0.0',
+        'offpath_abstentions_total{reason="rounding_decides"} 0.0',
+    ]
 
 
 def test_the_network_s_time_and_the_scores_are_told_apart() -> None:

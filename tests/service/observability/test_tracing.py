@@ -126,7 +126,38 @@ async def test_a_failure_is_an_error_of_the_span_where_the_server_is_its_cause(
     assert found[DETECT].attributes["error.type"] == reason
     assert found[DETECT].status.status_code is status
     assert found[DETECT].events == ()
-    assert set(found) == ({DETECT} if pixel is None else {DETECT, "decode", "queue"})
+    assert set(found) == ({DETECT} if pixel is None else {DETECT, "decode", "queue", "analysis"})
+
+
+async def test_the_time_of_a_batch_that_failed_is_no_wait_and_says_so(
+    spans: Any, stub: Any, images: Any
+) -> None:
+    with pytest.raises(grpc.aio.AioRpcError):
+        await stub.Detect(
+            pb.DetectRequest(images=[pb.Image(encoded=images.png(images.failing_pixel))])
+        )
+    found = spans()
+    queue, analysis = found["queue"], found["analysis"]
+    assert queue.start_time <= queue.end_time <= analysis.start_time < analysis.end_time
+    assert analysis.attributes["error.type"] == "BATCH_FAILED"
+    assert analysis.status.status_code is StatusCode.ERROR
+    assert "error.type" not in queue.attributes
+    assert queue.status.status_code is StatusCode.UNSET
+
+
+async def test_a_deadline_that_passes_in_the_queue_is_all_wait(
+    spans: Any, start: Callable[..., Any], images: Any, pipeline: Any
+) -> None:
+    server = await start()
+    pipeline.open.clear()
+    request = pb.DetectRequest(images=[pb.Image(encoded=images.png())])
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        with pytest.raises(grpc.aio.AioRpcError):
+            await pb_grpc.DetectionServiceStub(channel).Detect(request, timeout=0.2)
+    async with asyncio.timeout(20):
+        while DETECT not in spans():  # noqa: ASYNC110  # the caller is told first
+            await asyncio.sleep(0.01)
+    assert set(spans()) == {DETECT, "decode", "queue"}
 
 
 async def test_probes_and_reflection_are_not_traced(spans: Any, channel: Any) -> None:

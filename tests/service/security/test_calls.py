@@ -327,7 +327,7 @@ async def test_no_text_of_an_unknown_error_leaves_the_server(
     else:
         monkeypatch.setattr(pipeline, where, fail)
     if where == "analyse":
-        monkeypatch.setattr(server.engines.active.batcher, "_analyse", fail)
+        monkeypatch.setattr(server.engines.active.batcher._runner, "_analyse", fail)
     async with grpc.aio.insecure_channel(server.address) as channel:
         error = await failure(pb_grpc.DetectionServiceStub(channel).Detect(request_of()))
     assert error.code() is grpc.StatusCode.INTERNAL

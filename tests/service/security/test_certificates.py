@@ -165,11 +165,11 @@ async def test_a_certificate_names_its_principal_and_a_token_goes_before_it(
             await ask(server, **refused)
 
 
-async def fingerprint(server: Any, root: Path) -> bytes:
+async def fingerprint(address: str, root: Path) -> bytes:
     """The certificate that a new connection gets."""
     context = ssl.create_default_context(cafile=str(root))
     context.set_alpn_protocols(["h2"])
-    host, _, port = server.address.rpartition(":")
+    host, _, port = address.rpartition(":")
     _, writer = await asyncio.open_connection(host, int(port), ssl=context)
     certificate = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
     writer.close()
@@ -187,14 +187,14 @@ async def test_a_new_certificate_is_served_to_new_connections_and_open_ones_go_o
     certificate, key = authority.issue("server")
     server = await start(tls_certificate=certificate, tls_key=key)
     root = authority.root
-    first = await fingerprint(server, root)
-    assert await fingerprint(server, root) == first
+    first = await fingerprint(server.address, root)
+    assert await fingerprint(server.address, root) == first
     credentials = Credentials(tls=Tls(ca=root))
     async with AsyncClient(server.address, credentials=credentials, timeout_s=20) as client:
 
         async def served() -> bytes:
             await client.detect([images.png()])
-            return await fingerprint(server, root)
+            return await fingerprint(server.address, root)
 
         await served()
         authority.issue("server")
@@ -203,6 +203,38 @@ async def test_a_new_certificate_is_served_to_new_connections_and_open_ones_go_o
     done = 'offpath_security_reloads_total{outcome="done",what="certificate"} '
     (line,) = [line for line in await metric_lines(server) if line.startswith(done)]
     assert float(line.removeprefix(done)) >= 1
+
+
+async def test_one_change_of_the_files_is_counted_once_however_many_addresses_serve_them(
+    start: Callable[..., Any], make_authority: Any, tmp_path: Path, metric_lines: Any, until: Any
+) -> None:
+    old, new = make_authority("old"), make_authority("new")
+    for authority in (old, new):
+        authority.issue("server")
+    link = tmp_path / "served"
+    link.symlink_to(old.folder)
+    server = await start(
+        tls_certificate=link / "server.pem", tls_key=link / "server.key", admin_port=0
+    )
+    addresses = (server.address, server.admin_address)
+    for address in addresses:
+        await fingerprint(address, old.root)
+    swapped = tmp_path / "swapped"
+    swapped.symlink_to(new.folder)
+    swapped.replace(link)  # certificate and key at once, as Kubernetes changes them
+    for address in addresses:
+
+        async def serves_the_new(address: str = address) -> bool:
+            try:
+                await fingerprint(address, new.root)
+            except ssl.SSLCertVerificationError:
+                return False
+            return True
+
+        await until(serves_the_new, bool)
+    lines = await metric_lines(server)
+    assert 'offpath_security_reloads_total{outcome="done",what="certificate"} 1.0' in lines
+    assert 'offpath_security_reloads_total{outcome="failed",what="certificate"} 0.0' in lines
 
 
 async def test_a_bad_new_certificate_keeps_the_old_one_and_is_counted_and_told_once(
@@ -215,12 +247,12 @@ async def test_a_bad_new_certificate_keeps_the_old_one_and_is_counted_and_told_o
     certificate, key = authority.issue("server")
     server = await start(tls_certificate=certificate, tls_key=key)
     root = authority.root
-    first = await fingerprint(server, root)
+    first = await fingerprint(server.address, root)
     halve(certificate)
     failed = 'offpath_security_reloads_total{outcome="failed",what="certificate"} 1.0'
 
     async def lines() -> list[str]:
-        assert await fingerprint(server, root) == first
+        assert await fingerprint(server.address, root) == first
         return list(await metric_lines(server))
 
     await until(lines, lambda found: failed in found)

@@ -67,7 +67,7 @@ async def test_a_plain_caller_gets_what_it_may_know_and_a_coarse_p_value(
     outputs = dict(
         zip((each.name for each in reply.outputs), reply.raw_output_contents, strict=True)
     )
-    assert list(outputs) == ["class", "label", "p_value", "verdict"]
+    assert list(outputs) == ["class", "label", "p_value", "verdict", "in_campaign"]
     assert struct.unpack("<d", outputs["p_value"]) == (0.05,)
     assert reply.parameters["p_value_is_bucket"].bool_param
 
@@ -76,7 +76,7 @@ async def test_a_caller_with_the_right_gets_everything(
     stub: Any, request_of: Any, bearer: Any
 ) -> None:
     reply = await stub.ModelInfer(request_of(), metadata=bearer("full-token"))
-    assert len(reply.outputs) == 7
+    assert len(reply.outputs) == 8
     assert "p_value_is_bucket" not in reply.parameters
     (exact,) = struct.unpack("<d", reply.raw_output_contents[5])
     assert exact == pytest.approx(1 / 31)

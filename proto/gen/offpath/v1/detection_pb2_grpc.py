@@ -57,7 +57,8 @@ class DetectionServiceServicer:
         Errors:
         INVALID_ARGUMENT: no image or too many, an image that cannot be read, an alpha out of (0, 1),
         above the bundle's budget or below what its calibration can promise, a level that is
-        unknown or that the bundle has no calibration for. Not worth a retry.
+        unknown or that the bundle has no calibration for, or more images or bytes than the queue
+        ever has room for at the call's priority (field "images"). Not worth a retry.
         UNAUTHENTICATED: no token or certificate that the server knows.
         PERMISSION_DENIED: alpha, path or layers asked for without the right to them (reason
         MISSING_RIGHT).
