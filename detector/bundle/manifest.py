@@ -19,7 +19,7 @@ from detector.scoring import FusionName
 __all__ = ["MANIFEST", "SCHEMA_VERSION", "BundleManifest", "LevelInfo"]
 
 MANIFEST = "manifest.json"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

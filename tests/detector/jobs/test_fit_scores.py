@@ -25,6 +25,7 @@ def test_scores_are_those_of_the_clean_rows_of_the_train_split_or_else_fit(
         statistics=PathStatistics.of(rows.path, rows.labels, 3),
         sample=rows.seen,
         labels=rows.labels,
+        image_ids=rows.image_ids,
     )
     expected = PathScores(table.info.layout, 3).fit(clean)
     found = fit_path_scores(table)
