@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 
 from torch import Tensor
 
+from detector.explanation import Explanation
 from detector.paths import PathVectors
 from detector.pipeline.levels import LevelName
 from detector.pipeline.steadiness import Steadiness
@@ -57,6 +59,8 @@ class Detection:
         layers: The layers in which the path lies furthest from its class, furthest first; none
             where the score is not finite.
         unstable_gates: Gates of the image and its copies that are open or closed by rounding.
+        explanation: What its path says, where that was asked for; None where the score is not
+            finite.
     """
 
     predicted_class: int
@@ -70,6 +74,7 @@ class Detection:
     reason: str
     layers: tuple[LayerWeight, ...]
     unstable_gates: int = 0
+    explanation: Explanation | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,6 +93,7 @@ class Findings:
         testimony: What each witness of the level's fusion adds to the score, shape (B, W).
         steadiness: What rounding may change; None where the device's noise was not measured.
         spent: Where the time of the batch went; None where it was not the pipeline that ran it.
+        explanations: What the paths of some images say, by their rows; see `Pipeline.explain`.
     """
 
     level: LevelName
@@ -101,6 +107,7 @@ class Findings:
     testimony: Tensor
     steadiness: Steadiness | None = None
     spent: Spent | None = None
+    explanations: Mapping[int, Explanation] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.predicted)
