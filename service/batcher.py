@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, TypeVar
 
 import torch
@@ -64,6 +65,8 @@ class Batcher(Generic[R]):
             rows or more; called on the inference thread only.
         limits: The bounds.
         observer: Who is told what happens.
+        explain: Adds to a result why some of its rows came out so; called behind ``analyse``, for
+            the rows whose callers ask, and not at all where none does.
         clock: Where the time comes from.
         executor: Where ``analyse`` runs; one thread of its own by default.
     """
@@ -74,10 +77,12 @@ class Batcher(Generic[R]):
         *,
         limits: BatchLimits,
         observer: BatchObserver[R],
+        explain: Callable[[R, Sequence[int]], R] | None = None,
         clock: Clock | None = None,
         executor: Executor | None = None,
     ) -> None:
         self._analyse = analyse
+        self._explain = explain
         self._limits = limits
         self._observer = observer
         self._clock = clock or MonotonicClock()
@@ -212,6 +217,7 @@ class Batcher(Generic[R]):
         *,
         deadline: float = math.inf,
         priority: Priority = Priority.INTERACTIVE,
+        explained: bool = False,
     ) -> list[Row[R]]:
         """Wait for the images' analysis; the caller has to be admitted.
 
@@ -220,6 +226,7 @@ class Batcher(Generic[R]):
             key: The key under which they were admitted.
             deadline: When the caller stops to wait, on the batcher's clock, seconds.
             priority: The one under which they were admitted.
+            explained: Whether the caller wants to know why.
 
         Returns:
             One row for each image, in their order; they may lie in different batches.
@@ -235,7 +242,8 @@ class Batcher(Generic[R]):
         loop = asyncio.get_running_loop()
         now = self._clock.now()
         items: list[Item[Row[R]]] = [
-            Item(image, now, deadline, loop.create_future(), priority) for image in images
+            Item(image, now, deadline, loop.create_future(), priority, explained)
+            for image in images
         ]
         self._waiting.add(items, key)
         self._stirred.set()
@@ -340,8 +348,8 @@ class Batcher(Generic[R]):
         started = self._clock.now()
         try:
             with self._work.running(key, Counter(i.priority for i in items), size, started):
-                images = [item.image for item in items]
-                result = await self.on_thread(lambda: self._analyse_padded(images, size, key))
+                work = partial(self._analyse_padded, list(items), size, key)
+                result = await self.on_thread(work)
         except asyncio.CancelledError:
             _abandon(items)
             raise
@@ -365,10 +373,13 @@ class Batcher(Generic[R]):
         if self._failures >= self._limits.max_failures:
             self.failing.set()
 
-    def _analyse_padded(self, images: list[Tensor], size: int, key: str) -> R:
+    def _analyse_padded(self, items: list[Item[Row[R]]], size: int, key: str) -> R:
+        images = [item.image for item in items]
         # Padded with an image that is there already: its numbers are as harmless as the rest.
         padding = [images[-1]] * (size - len(images))
-        return self._analyse(torch.stack(images + padding), key)
+        result = self._analyse(torch.stack(images + padding), key)
+        asked = [row for row, item in enumerate(items) if item.explained]
+        return result if self._explain is None or not asked else self._explain(result, asked)
 
 
 def _abandon(items: Iterable[Item[Row[R]]]) -> None:

@@ -52,6 +52,7 @@ class Engine:
             bundle.pipeline.analyse,
             limits=_limits(bundle.pipeline, settings),
             observer=self.observer,
+            explain=bundle.pipeline.explain,
         )
         self.watch = _watch(bundle.pipeline, settings)
         """What is remembered of callers' queries; paths of two bundles are not compared."""

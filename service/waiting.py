@@ -31,6 +31,7 @@ class Item(Generic[A]):
         deadline: When its caller stops to wait, seconds.
         future: Where the answer goes.
         priority: Who goes first.
+        explained: Whether its caller wants to know why.
     """
 
     image: Tensor
@@ -38,6 +39,7 @@ class Item(Generic[A]):
     deadline: float
     future: asyncio.Future[A]
     priority: Priority = Priority.INTERACTIVE
+    explained: bool = False
 
 
 _Queue = deque[Item[A]]
