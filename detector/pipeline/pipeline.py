@@ -237,8 +237,9 @@ class Pipeline:
         Returns:
             The same with the explanations of these images, but of those whose score is not finite.
         """
-        finite = [row for row in rows if math.isfinite(float(findings.scores[row]))]
-        if not finite:
+        finite = findings.scores.isfinite().tolist()
+        asked = [row for row in rows if finite[row]]
+        if not asked:
             return findings
         started = time.perf_counter()
         path_scores = self.levels[findings.level].suspicion.statistics.path_scores
@@ -247,7 +248,7 @@ class Pipeline:
                 path_scores,
                 findings.path,
                 findings.predicted,
-                finite,
+                asked,
                 class_names=self.class_names,
                 device=self.device,
             )

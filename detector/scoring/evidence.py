@@ -50,6 +50,18 @@ class PathEvidence:
     margins: Tensor
     nearest: NearestImages
 
+    def __getitem__(self, rows: slice) -> PathEvidence:
+        """What is known about some of the images."""
+        return PathEvidence(
+            contributions=self.contributions[rows],
+            layers=self.layers[rows],
+            usual_activations=self.usual_activations[rows],
+            open_shares=self.open_shares[rows],
+            rivals=self.rivals[rows],
+            margins=self.margins[rows],
+            nearest=self.nearest[rows],
+        )
+
 
 def path_evidence(
     scores: PathScores, path: PathVectors, classes: Tensor, *, neighbours: int

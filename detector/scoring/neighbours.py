@@ -34,6 +34,12 @@ class NearestImages:
     labels: Tensor
     image_ids: Tensor
 
+    def __getitem__(self, rows: slice) -> NearestImages:
+        """Those of some of the images."""
+        return NearestImages(
+            distances=self.distances[rows], labels=self.labels[rows], image_ids=self.image_ids[rows]
+        )
+
 
 class HammingNeighbours(Score):
     """Share of gates that differ from the nearest clean paths.
