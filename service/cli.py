@@ -258,8 +258,8 @@ def check(
         for line in reason_lines(shown):
             console.print(line)
         for image in shown:
-            for line in explanation_lines(image.name, image.detection):
-                console.print(line)
+            for part in explanation_lines(image.name, image.detection):
+                console.print(part)
 
 
 @app.command(rich_help_panel=_ONLINE, epilog="Example: [bold]offpath demo --per-class 2[/bold]")

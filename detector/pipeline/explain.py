@@ -122,7 +122,7 @@ def _gates(
     facts = torch.stack([column.double() for column in columns], dim=2)  # (B, N, 5)
     return [
         tuple(
-            _gate(*places[gate], tuple(of_gate), class_names[label])
+            _gate(places[gate], tuple(of_gate), class_names[label])
             for gate, of_gate in zip(gates, of_image, strict=True)
             if of_gate[0] > 0
         )
@@ -132,8 +132,9 @@ def _gates(
     ]
 
 
-def _gate(layer: str, number: int, facts: tuple[float, ...], label: str) -> ExplainedGate:
+def _gate(place: tuple[str, int], facts: tuple[float, ...], label: str) -> ExplainedGate:
     """One gate in words: its state where that is rare, or else how much comes through it."""
+    layer, number = place
     contribution, is_open, share, activation, usual = facts
     state, alike = ("open", share) if is_open else ("closed", 1 - share)
     of_class = f"of clean images predicted as {label}"

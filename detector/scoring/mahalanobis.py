@@ -145,7 +145,9 @@ class _Mahalanobis(LayerScore):
         parts = [
             # The axes of a whitening stand at right angles: its inverse is its transpose, scaled.
             (_as_layers(part, blocks) / blocks.square().sum(dim=1, keepdim=True)) @ blocks.mT
-            for part, blocks in zip(whitened.split(widths, dim=1), self._blocks(), strict=True)
+            for part, blocks in zip(
+                torch.split(whitened, widths, dim=1), self._blocks(), strict=True
+            )
         ]
         return self.origin + self._in_order(parts)
 
