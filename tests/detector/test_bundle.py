@@ -206,9 +206,8 @@ def test_a_newer_schema_asks_for_an_upgrade(saved):
 
 def test_an_older_schema_asks_for_a_new_calibration(saved):
     rewrite_manifest(saved, schema_version=SCHEMA_VERSION - 1)
-    with pytest.raises(
-        BundleSchemaError, match=rf"version {SCHEMA_VERSION}\. Found {SCHEMA_VERSION - 1}\. Calibrate it again"
-    ):
+    told = f"schema version {SCHEMA_VERSION}. Found {SCHEMA_VERSION - 1}. Calibrate it again"
+    with pytest.raises(BundleSchemaError, match=re.escape(told)):
         load_bundle(saved)
 
 

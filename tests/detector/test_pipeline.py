@@ -388,3 +388,7 @@ def test_a_gpu_finds_what_the_cpu_finds(pipeline, images):
         assert found.scores.device.type == found.path.bits.device.type == "cpu"
         torch.testing.assert_close(found.class_logits, cpu.class_logits, rtol=1e-3, atol=1e-3)
         assert torch.equal(found.predicted, cpu.predicted)
+        explained = on_gpu.explain(found, [0, 3]).explanations
+        for row, each in pipeline.explain(cpu, [0, 3]).explanations.items():
+            assert explained[row].distance == pytest.approx(each.distance, rel=1e-2, abs=1e-2)
+            assert explained[row].rival.label == each.rival.label
