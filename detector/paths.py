@@ -109,6 +109,15 @@ class PathVectors:
                 ),
             )
 
+    def to(self, device: torch.device) -> PathVectors:
+        """The same paths on a device."""
+        return PathVectors(
+            layout=self.layout,
+            bits=self.bits.to(device),
+            logits=self.logits.to(device),
+            activations=self.activations.to(device),
+        )
+
     def cpu(self) -> PathVectors:
         """The same paths in main memory, detached from any gradient."""
         return PathVectors(

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from detector.pipeline import Detection, Findings, Level, Pipeline
-from service.admission import Priority
 from service.batch_running import Row
 from service.batcher import Batcher
 from service.campaigns import CampaignGuard, principal_of_peer
@@ -107,7 +106,7 @@ class Analysis:
             # Only now: what the queue refuses costs nothing.
             self._quotas.take_images(caller, len(call.images))
             images = await self._decode(call.images)
-            rows = await self._submit(images, level.name, deadline, call.priority)
+            rows = await self._submit(images, level.name, deadline, call)
             record.queue_s = max(row.queue_s for row in rows)
             record.analysis_s = max(row.analysis_s for row in rows)
             # Callers without a name are told apart by address.
@@ -133,13 +132,19 @@ class Analysis:
         return require_all(results)
 
     async def _submit(
-        self, images: list[Tensor], level: str, deadline: float, priority: Priority
+        self, images: list[Tensor], level: str, deadline: float, call: AnalysisCall
     ) -> list[Row[Findings]]:
         """The images' rows; when they waited for what goes into the call's record."""
         record = current_call()
         submitted_s = time.monotonic()
         try:
-            rows = await self._batcher.submit(images, level, deadline=deadline, priority=priority)
+            rows = await self._batcher.submit(
+                images,
+                level,
+                deadline=deadline,
+                priority=call.priority,
+                explained=call.include_explanation,
+            )
         except BaseException as error:
             record.note(*unanswered_stages(error, submitted_s, len(images)))
             raise

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, TypeVar
 
 import torch
@@ -56,6 +57,8 @@ class BatchRunner(Generic[R]):
     Args:
         analyse: Turns uint8 images of shape (B, 3, h, w) and their key into a result that has B
             rows or more; called on the inference thread only.
+        explain: Adds to a result why some of its rows came out so; called behind ``analyse``, for
+            the rows whose callers ask, and not at all where none does.
         work: Sizes of batch, and the times that are learnt.
         observer: Who is told what happens.
         clock: Where the time comes from.
@@ -68,12 +71,14 @@ class BatchRunner(Generic[R]):
         analyse: Callable[[Tensor, str], R],
         work: Workload,
         *,
+        explain: Callable[[R, Sequence[int]], R] | None,
         observer: BatchObserver[R],
         clock: Clock,
         executor: Executor,
         max_failures: int,
     ) -> None:
         self._analyse = analyse
+        self._explain = explain
         self._work = work
         self._observer = observer
         self._clock = clock
@@ -123,8 +128,8 @@ class BatchRunner(Generic[R]):
             self._observer.waited(started - item.arrived)
         try:
             with self._work.running(key, Counter(i.priority for i in items), size, started):
-                images = [item.image for item in items]
-                result = await self.on_thread(lambda: self._analyse_padded(images, size, key))
+                work = partial(self._analyse_padded, list(items), size, key)
+                result = await self.on_thread(work)
         except asyncio.CancelledError:
             abandon(items)
             raise
@@ -161,10 +166,13 @@ class BatchRunner(Generic[R]):
         if self._failures >= self._max_failures:
             self.failing.set()
 
-    def _analyse_padded(self, images: list[Tensor], size: int, key: str) -> R:
+    def _analyse_padded(self, items: list[Item[Row[R]]], size: int, key: str) -> R:
+        images = [item.image for item in items]
         # Padded with an image that is there already: its numbers are as harmless as the rest.
         padding = [images[-1]] * (size - len(images))
-        return self._analyse(torch.stack(images + padding), key)
+        result = self._analyse(torch.stack(images + padding), key)
+        asked = [row for row, item in enumerate(items) if item.explained]
+        return result if self._explain is None or not asked else self._explain(result, asked)
 
 
 def abandon(items: Iterable[Item[Row[R]]]) -> None:

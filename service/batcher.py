@@ -44,6 +44,8 @@ class Batcher(Generic[R]):
             rows or more; called on the inference thread only.
         limits: The bounds.
         observer: Who is told what happens.
+        explain: Adds to a result why some of its rows came out so; called behind ``analyse``, for
+            the rows whose callers ask, and not at all where none does.
         clock: Where the time comes from.
         executor: Where ``analyse`` runs; one thread of its own by default.
     """
@@ -54,6 +56,7 @@ class Batcher(Generic[R]):
         *,
         limits: BatchLimits,
         observer: BatchObserver[R],
+        explain: Callable[[R, Sequence[int]], R] | None = None,
         clock: Clock | None = None,
         executor: Executor | None = None,
     ) -> None:
@@ -78,6 +81,7 @@ class Batcher(Generic[R]):
         self._runner = BatchRunner(
             analyse,
             self._work,
+            explain=explain,
             observer=observer,
             clock=self._clock,
             executor=executor or InferenceThread(),
@@ -196,6 +200,7 @@ class Batcher(Generic[R]):
         *,
         deadline: float = math.inf,
         priority: Priority = Priority.INTERACTIVE,
+        explained: bool = False,
     ) -> list[Row[R]]:
         """Wait for the images' analysis; the caller has to be admitted.
 
@@ -204,6 +209,7 @@ class Batcher(Generic[R]):
             key: The key under which they were admitted.
             deadline: When the caller stops to wait, on the batcher's clock, seconds.
             priority: The one under which they were admitted.
+            explained: Whether the caller wants to know why.
 
         Returns:
             One row for each image, in their order; they may lie in different batches.
@@ -219,7 +225,8 @@ class Batcher(Generic[R]):
         loop = asyncio.get_running_loop()
         now = self._clock.now()
         items: list[Item[Row[R]]] = [
-            Item(image, now, deadline, loop.create_future(), priority) for image in images
+            Item(image, now, deadline, loop.create_future(), priority, explained)
+            for image in images
         ]
         self._waiting.add(items, key)
         self._former.stir()

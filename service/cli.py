@@ -195,6 +195,9 @@ def check(
     layers: Annotated[
         bool, typer.Option("--layers", help="Add the layers farthest from clean paths.")
     ] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Add the gates that speak against the prediction.")
+    ] = False,
     path: Annotated[bool, typer.Option("--path", help="Add the path (with --json).")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     timeout_s: Annotated[
@@ -207,6 +210,7 @@ def check(
     token_file: TokenFileOption = None,
 ) -> None:
     """Classify images and tell which of them left the path of their class."""
+    from service.explanation_tables import explanation_lines
     from service.tables import (
         ShownImage,
         detections_json,
@@ -226,6 +230,7 @@ def check(
         "level": level,
         "include_layers": layers,
         "include_path": path and as_json,
+        "include_explanation": explain,
     }
     if server is None:
         from detector.bundle import load_bundle
@@ -255,6 +260,9 @@ def check(
         console.print(level_line(detections[0]))
         for line in reason_lines(shown):
             console.print(line)
+        for image in shown:
+            for part in explanation_lines(image.name, image.detection):
+                console.print(part)
 
 
 @app.command(rich_help_panel=_ONLINE, epilog="Example: [bold]offpath demo --per-class 2[/bold]")

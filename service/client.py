@@ -15,6 +15,7 @@ from offpath.v1 import detection_pb2_grpc as pb_grpc
 
 from detector.errors import ImageError
 from service.call_errors import call_error
+from service.explanation_parsing import parse_explanation
 from service.results import (
     BundleDescription,
     ClassDescription,
@@ -96,6 +97,7 @@ class Client:
         priority: Priority = Priority.INTERACTIVE,
         include_path: bool = False,
         include_layers: bool = False,
+        include_explanation: bool = False,
         timeout_s: float | None = None,
     ) -> DetectReply:
         """Classify images and tell which of them left the path of their class.
@@ -107,6 +109,7 @@ class Client:
             priority: Who goes first where calls have to wait.
             include_path: Whether to return each image's path.
             include_layers: Whether to return the layers that lie farthest from clean paths.
+            include_explanation: Whether to return what speaks against the predicted class.
             timeout_s: Longest wait, seconds; None for the client's.
 
         Raises:
@@ -120,6 +123,7 @@ class Client:
             priority=priority,
             include_path=include_path,
             include_layers=include_layers,
+            include_explanation=include_explanation,
         )
         try:
             reply = self._stub.Detect(
@@ -192,6 +196,7 @@ class AsyncClient:
         priority: Priority = Priority.INTERACTIVE,
         include_path: bool = False,
         include_layers: bool = False,
+        include_explanation: bool = False,
         timeout_s: float | None = None,
     ) -> DetectReply:
         """Classify images; arguments, result and errors are those of `Client.detect`."""
@@ -204,6 +209,7 @@ class AsyncClient:
             priority=priority,
             include_path=include_path,
             include_layers=include_layers,
+            include_explanation=include_explanation,
         )
         try:
             reply = await self._stub.Detect(
@@ -260,6 +266,7 @@ def detect_request(
     priority: Priority = Priority.INTERACTIVE,
     include_path: bool = False,
     include_layers: bool = False,
+    include_explanation: bool = False,
 ) -> pb.DetectRequest:
     """The message that `Client.detect` sends for these arguments.
 
@@ -271,6 +278,7 @@ def detect_request(
         alpha=alpha,
         include_path=include_path,
         include_layers=include_layers,
+        include_explanation=include_explanation,
         level=_SENT_LEVELS[level],
         priority=_SENT_PRIORITIES[priority],
     )
@@ -322,6 +330,7 @@ def _parse_detection(message: pb.Detection) -> Detection:
         in_campaign=message.in_campaign,
         path=tuple(_parse_layer(layer) for layer in message.path.layers),
         layers=tuple(LayerWeight(name=each.name, weight=each.weight) for each in message.layers),
+        explanation=parse_explanation(message),
     )
 
 

@@ -17,6 +17,7 @@ from detector.images import ImageLimits, decode_image, image_from_pixels
 from detector.paths import PathVectors
 from detector.pipeline import Detection, LevelName, Verdict
 from service.admission import Priority
+from service.explanation_codec import encode_explanation
 from service.security.disclosure import told_p_value
 from service.security.principal import ALL_RIGHTS, Right
 
@@ -122,6 +123,7 @@ class AnalysisCall:
         level: How much a verdict may cost; None for the bundle's default.
         size_bytes: Size of the request, bytes.
         priority: Who goes first.
+        include_explanation: Whether the paths are to be explained, which takes work of its own.
     """
 
     images: tuple[SentImage, ...]
@@ -129,6 +131,7 @@ class AnalysisCall:
     level: LevelName | None
     size_bytes: int
     priority: Priority = Priority.INTERACTIVE
+    include_explanation: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -184,6 +187,7 @@ def decode_request(request: pb.DetectRequest, *, max_images: int) -> DetectCall:
         alpha=alpha,
         include_path=request.include_path,
         include_layers=request.include_layers,
+        include_explanation=request.include_explanation,
         level=_decode_level(request.level),
         size_bytes=request.ByteSize(),
         priority=_decode_priority(request.priority),
@@ -264,6 +268,8 @@ def encode_detection(
         unstable_gates=detection.unstable_gates if exact else None,
         in_campaign=in_campaign,
     )
+    if detection.explanation is not None:
+        message.explanation.CopyFrom(encode_explanation(detection.explanation, rights))
     if path is not None:
         message.path.CopyFrom(_encode_path(path))
     if layers:

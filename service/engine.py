@@ -58,6 +58,7 @@ class Engine:
             bundle.pipeline.analyse,
             limits=_limits(bundle.pipeline, settings),
             observer=self.observer,
+            explain=bundle.pipeline.explain,
         )
         self.watch = watches.of(bundle)
         """What is remembered of callers' queries; other bundles with this network share it."""

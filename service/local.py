@@ -37,6 +37,7 @@ class LocalDetector:
         level: Level | None = None,
         include_path: bool = False,
         include_layers: bool = False,
+        include_explanation: bool = False,
     ) -> tuple[Detection, ...]:
         """Classify images and tell which of them left the path of their class.
 
@@ -46,6 +47,7 @@ class LocalDetector:
             level: How much compute each verdict may cost; None for the bundle's default.
             include_path: Whether to return each image's path.
             include_layers: Whether to return the layers that lie farthest from clean paths.
+            include_explanation: Whether to return what speaks against the predicted class.
 
         Raises:
             ImageError: If a file is no usable image.
@@ -59,6 +61,8 @@ class LocalDetector:
         for start in range(0, len(images), step):
             batch = [self._read(image) for image in images[start : start + step]]
             findings = self._pipeline.analyse(torch.stack(batch), chosen.name)
+            if include_explanation:
+                findings = self._pipeline.explain(findings, range(len(batch)))
             found += (
                 _as_result(
                     self._pipeline.detect(findings, row, alpha),
@@ -97,6 +101,7 @@ def _as_result(
         verdict=Verdict[found.verdict.name],
         reason=found.reason,
         unstable_gates=found.unstable_gates,
+        explanation=found.explanation,
         path=() if path is None else tuple(_layers(path)),
         layers=tuple(LayerWeight(name=each.name, weight=each.weight) for each in found.layers)
         if layers

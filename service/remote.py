@@ -35,6 +35,7 @@ class RemoteDetector:
         level: Level | None = None,
         include_path: bool = False,
         include_layers: bool = False,
+        include_explanation: bool = False,
     ) -> tuple[Detection, ...]:
         """Classify images and tell which of them left the path of their class.
 
@@ -44,6 +45,7 @@ class RemoteDetector:
             level: How much compute each verdict may cost; None for the bundle's default.
             include_path: Whether to return each image's path.
             include_layers: Whether to return the layers that lie farthest from clean paths.
+            include_explanation: Whether to return what speaks against the predicted class.
 
         Raises:
             ImageError: If a file is no usable image.
@@ -58,6 +60,7 @@ class RemoteDetector:
                     level=level,
                     include_path=include_path,
                     include_layers=include_layers,
+                    include_explanation=include_explanation,
                 ).detections
             except InvalidRequestError as error:
                 raise _naming(error, files) from error

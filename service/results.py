@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from detector.errors import OffpathError
+from detector.explanation import Explanation
 
 __all__ = [
     "BundleDescription",
@@ -118,6 +119,8 @@ class Detection:
             the score.
         unstable_gates: Gates of the image and its copies that are open or closed by rounding; where
             that would change the verdict, it is an abstention. None where it is not told.
+        explanation: What its path says; None unless it was asked for, or where the score would be
+            NaN.
     """
 
     predicted_class: int
@@ -135,6 +138,7 @@ class Detection:
     layers: tuple[LayerWeight, ...] = ()
     p_value_is_bucket: bool = False
     unstable_gates: int | None = 0
+    explanation: Explanation | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -46,6 +46,9 @@ class DetectionServicer(pb_grpc.DetectionServiceServicer):
         caller = current_principal()
         check_right(caller, Right.PATH, "include_path", asked=call.include_path)
         check_right(caller, Right.EXPLANATION, "include_layers", asked=call.include_layers)
+        check_right(
+            caller, Right.EXPLANATION, "include_explanation", asked=call.include_explanation
+        )
         analysed = await engine.analysis.answer(call, remaining_s=context.time_remaining())
         reply = self._reply(engine, call, analysed)
         self._engines.answered(engine, call, analysed)

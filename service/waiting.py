@@ -32,6 +32,7 @@ class Item(Generic[A]):
         deadline: When its caller stops to wait, seconds.
         future: Where the answer goes.
         priority: Who goes first.
+        explained: Whether its caller wants to know why.
     """
 
     image: Tensor
@@ -39,6 +40,7 @@ class Item(Generic[A]):
     deadline: float
     future: asyncio.Future[A]
     priority: Priority = Priority.INTERACTIVE
+    explained: bool = False
 
     def fail(self, error: OffpathError) -> None:
         """Give an error in place of the answer, where somebody still waits for one."""

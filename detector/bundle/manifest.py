@@ -19,7 +19,7 @@ from detector.scoring import FusionName
 
 __all__ = ["SCHEMA_VERSION", "BundleManifest", "LevelInfo"]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

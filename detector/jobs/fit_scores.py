@@ -58,7 +58,7 @@ def read_clean_images(table: PathTable) -> CleanImages:
         right = rows.predictions == rows.labels
         part = PathStatistics.of(rows.path[right], rows.labels[right], len(names))
         statistics = part if statistics is None else statistics + part
-        sample.add(rows.seen[right], rows.labels[right])
+        sample.add(rows.seen[right], rows.labels[right], rows.image_ids[right])
     counts = [0] * len(names) if statistics is None else statistics.counts.tolist()
     empty = [name for name, count in zip(names, counts, strict=True) if not count]
     if statistics is None or empty:
@@ -80,14 +80,16 @@ class _Sample:
         self._room = torch.full((classes,), max(_LEAST_PER_CLASS, _SAMPLE // classes))
         self._seen: list[Observation] = []
         self._labels: list[Tensor] = []
+        self._image_ids: list[Tensor] = []
 
-    def add(self, seen: Observation, labels: Tensor) -> None:
+    def add(self, seen: Observation, labels: Tensor, image_ids: Tensor) -> None:
         member = functional.one_hot(labels, len(self._room))  # (B, K)
         place = (member.cumsum(dim=0) * member).sum(dim=1)  # 1 for the first of its class
         kept = place <= self._room[labels]
         self._room -= torch.bincount(labels[kept], minlength=len(self._room))
         self._seen.append(seen[kept])
         self._labels.append(labels[kept])
+        self._image_ids.append(image_ids[kept])
 
     def beside(self, statistics: PathStatistics) -> CleanImages:
         """The sample beside the sums over all images that it is taken from."""
@@ -95,4 +97,5 @@ class _Sample:
             statistics=statistics,
             sample=Observation.concatenate(self._seen),
             labels=torch.cat(self._labels),
+            image_ids=torch.cat(self._image_ids),
         )

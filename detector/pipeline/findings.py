@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 
 from torch import Tensor
 
+from detector.explanation import Explanation
 from detector.paths import PathVectors
 from detector.pipeline.levels import LevelName
 from detector.pipeline.steadiness import Steadiness
@@ -69,6 +71,8 @@ class Detection:
             where the score is not finite.
         unstable_gates: Gates of the image and its copies that are open or closed by rounding.
         abstention: Why the verdict is `Verdict.ABSTAIN`; None where it is another.
+        explanation: What its path says, where that was asked for; None where the score is not
+            finite.
 
     Raises:
         ValueError: If only one of verdict and `abstention` says that there is none.
@@ -86,6 +90,7 @@ class Detection:
     layers: tuple[LayerWeight, ...]
     unstable_gates: int = 0
     abstention: Abstention | None = None
+    explanation: Explanation | None = None
 
     def __post_init__(self) -> None:
         if (self.verdict is Verdict.ABSTAIN) is (self.abstention is None):
@@ -111,6 +116,7 @@ class Findings:
         testimony: What each witness of the level's fusion adds to the score, shape (B, W).
         steadiness: What rounding may change; None where the device's noise was not measured.
         spent: Where the time of the batch went; None where it was not the pipeline that ran it.
+        explanations: What the paths of some images say, by their rows; see `Pipeline.explain`.
     """
 
     level: LevelName
@@ -124,6 +130,7 @@ class Findings:
     testimony: Tensor
     steadiness: Steadiness | None = None
     spent: Spent | None = None
+    explanations: Mapping[int, Explanation] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.predicted)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -18,6 +19,7 @@ from detector.devices import exact_32_bit
 from detector.errors import BudgetError, InvalidInputError
 from detector.paths import PathLayout
 from detector.pipeline.device_noise import DeviceNoise
+from detector.pipeline.explain import explain_paths
 from detector.pipeline.findings import Abstention, Detection, Findings, LayerWeight, Verdict
 from detector.pipeline.levels import Level, check_levels
 from detector.pipeline.steadiness import Rejudged, Steadiness, Variants, examine
@@ -225,6 +227,37 @@ class Pipeline:
             testimony=found.testimony.cpu(),
         )
 
+    def explain(self, findings: Findings, rows: Sequence[int]) -> Findings:
+        """Say what the paths of some images of a batch tell; nobody else's are looked at.
+
+        Args:
+            findings: What `analyse` found.
+            rows: Which images.
+
+        Returns:
+            The same with the explanations of these images, but of those whose score is not finite.
+        """
+        finite = findings.scores.isfinite().tolist()
+        asked = [row for row in rows if finite[row]]
+        if not asked:
+            return findings
+        started = time.perf_counter()
+        path_scores = self.levels[findings.level].suspicion.statistics.path_scores
+        with torch.inference_mode(), computing():
+            found = explain_paths(
+                path_scores,
+                findings.path,
+                findings.predicted,
+                asked,
+                class_names=self.class_names,
+                device=self.device,
+            )
+        spent = findings.spent
+        if spent is not None:
+            seconds = time.perf_counter() - started
+            spent = replace(spent, scoring_s=spent.scoring_s + seconds)
+        return replace(findings, explanations={**findings.explanations, **found}, spent=spent)
+
     def _steadiness(self, images: Tensor, seen: Observation, found: Findings) -> Steadiness | None:
         if self._noise is None:
             return None
@@ -282,6 +315,7 @@ class Pipeline:
             layers=layers,
             unstable_gates=0 if steady is None else int(steady.unstable_gates[row]),
             abstention=outcome if isinstance(outcome, Abstention) else None,
+            explanation=findings.explanations.get(row),
         )
 
     def check_alpha(self, alpha: float | None) -> float:

@@ -17,7 +17,7 @@ class Spent:
     Args:
         network_s: The images' way to the device, their copies, and the network.
         scoring_s: Everything after it: scores, p-values and what rounding may change, the network's
-            further runs for unstable gates included.
+            further runs for unstable gates included, and explanations where they were asked for.
     """
 
     network_s: float

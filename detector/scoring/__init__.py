@@ -9,10 +9,11 @@ compares it with copies, a `Fusion` makes one score of all, and `Suspicion` is t
 from detector.scoring.bernoulli import BernoulliScore
 from detector.scoring.confidence import Confidence
 from detector.scoring.disagreement import Disagreement
+from detector.scoring.evidence import PathEvidence, path_evidence
 from detector.scoring.fusion import Fusion, FusionName, LearntFusion, OneClassFusion, Witness
 from detector.scoring.layer_score import LayerDeviation, LayerScore
 from detector.scoring.mahalanobis import ActivationDistance, GateLogitDistance
-from detector.scoring.neighbours import HammingNeighbours
+from detector.scoring.neighbours import HammingNeighbours, NearestImages
 from detector.scoring.observation import Observation
 from detector.scoring.path_scores import PathScores
 from detector.scoring.score import CleanImages, Score
@@ -41,8 +42,10 @@ __all__ = [
     "LayerScore",
     "LearntFusion",
     "Moments",
+    "NearestImages",
     "Observation",
     "OneClassFusion",
+    "PathEvidence",
     "PathScores",
     "PathStatistics",
     "Score",
@@ -55,4 +58,5 @@ __all__ = [
     "TreeEnsemble",
     "Witness",
     "one_class_witnesses",
+    "path_evidence",
 ]

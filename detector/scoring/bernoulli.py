@@ -36,6 +36,17 @@ class BernoulliScore(LayerScore):
             raise ValueError(f"kappa should be positive. Found {kappa}.")
         self.kappa = kappa
 
+    def open_shares(self, classes: Tensor) -> Tensor:
+        """Share of the clean images of some classes in which each gate is open, shrunken as above.
+
+        Args:
+            classes: The classes, int64 of shape (B,), in 0..K-1.
+
+        Returns:
+            In (0, 1), float of shape (B, G).
+        """
+        return torch.sigmoid(-self.weight.index_select(0, classes))
+
     @override
     def _affine(self, statistics: PathStatistics) -> tuple[Tensor, Tensor]:
         sizes = torch.tensor(self.layout.sizes, dtype=torch.float64)

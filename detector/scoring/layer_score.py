@@ -35,10 +35,12 @@ class LayerDeviation:
         own: Distance from the predicted class, float of shape (B, L).
         margin: The same less the distance from the other class that the whole path fits best,
             float of shape (B, L): positive where the layer fits that other class better.
+        other: That other class, int64 of shape (B,).
     """
 
     own: Tensor
     margin: Tensor
+    other: Tensor
 
 
 class LayerScore(Score):
@@ -106,13 +108,14 @@ class LayerScore(Score):
         values = self._values(path)  # (B, G)
         total = torch.addmm(self.bias.sum(dim=1), values, self.weight.T)  # (B, K)
         others = total.detach().scatter(1, predicted.unsqueeze(1), torch.inf)
-        pair = torch.cat([predicted, others.argmin(dim=1)])  # (2 B): own, then best other
+        other = others.argmin(dim=1)
+        pair = torch.cat([predicted, other])  # (2 B): own, then best other
         weight = self.weight.index_select(0, pair).view(2, *values.shape)
         bias = self.bias.index_select(0, pair).view(2, len(path), self.layout.layers)
         distance = self._by_layer(values * weight) + bias  # (2, B, L)
         shared = self._shared(values)
         own = distance[0] if shared is None else distance[0] + shared
-        return LayerDeviation(own=own, margin=distance[0] - distance[1])
+        return LayerDeviation(own=own, margin=distance[0] - distance[1], other=other)
 
     @abstractmethod
     def _affine(self, statistics: PathStatistics) -> tuple[Tensor, Tensor]:

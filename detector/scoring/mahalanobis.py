@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from detector.scoring.blocks import equal_layers
 from detector.scoring.layer_score import LayerScore
 from detector.scoring.statistics import Moments, PathStatistics
 
-__all__ = ["ActivationDistance", "GateLogitDistance", "oas_shrinkage"]
+__all__ = ["ActivationDistance", "GateLogitDistance", "GateParts", "oas_shrinkage"]
 
 _LEAST_SHRINKAGE = 0.01
 """Channels that never vary would otherwise count without bound."""
@@ -40,6 +41,19 @@ def oas_shrinkage(covariance: Tensor, samples: float) -> Tensor:
     return torch.where(excess > 0, (spread + level) / excess, torch.inf).clamp(max=1)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GateParts:
+    """What each gate has in the squared distances of paths from a class.
+
+    Args:
+        parts: Float of shape (B, G); sums over layers are `LayerDeviation.own` but for rounding.
+        means: Mean of what is measured over clean images of the class, shape (B, G).
+    """
+
+    parts: Tensor
+    means: Tensor
+
+
 class _Mahalanobis(LayerScore):
     r"""Squared distance from each class mean in units of the spread within classes.
 
@@ -58,6 +72,7 @@ class _Mahalanobis(LayerScore):
     """
 
     origin: Tensor
+    places: Tensor
 
     def __init__(self, layout: PathLayout, classes: int) -> None:
         super().__init__(layout, classes)
@@ -69,6 +84,28 @@ class _Mahalanobis(LayerScore):
         order = torch.cat([group.gates for group in self.groups])
         # Whitened values stand group by group: what is summed over layers is put in that order.
         self.indicator = self.indicator[order]
+        self.register_buffer("places", order.argsort(), persistent=False)
+
+    def gate_parts(self, path: PathVectors, classes: Tensor) -> GateParts:
+        r"""Each gate's part of the squared distances from a class: they add up to those exactly.
+
+        .. math:: d_l(c) = \sum_{g \in l} (x - \mu_c)_g \, (\Sigma_l^{-1} (x - \mu_c))_g
+
+        The second factor tells how far the gate is from where the class and the other gates of its
+        layer would have it. A part is negative where the gate is off in the direction in which
+        these explain it.
+
+        Args:
+            path: The paths, with the layout of this score.
+            classes: Class that each is held against, int64 of shape (B,), in 0..K-1.
+        """
+        means = self._class_means(classes)
+        away = self._vectors(path).to(self.weight.dtype) - means
+        pulls = [
+            group.take(away) @ blocks @ blocks.mT
+            for group, blocks in zip(self.groups, self._blocks(), strict=True)
+        ]
+        return GateParts(parts=away * self._in_order(pulls), means=means)
 
     @override
     def _affine(self, statistics: PathStatistics) -> tuple[Tensor, Tensor]:
@@ -92,14 +129,35 @@ class _Mahalanobis(LayerScore):
         centred = self._vectors(path).to(self.weight.dtype) - self.origin
         return _side_by_side(
             [
-                group.take(centred) @ self.get_buffer(f"whitening{index}")
-                for index, group in enumerate(self.groups)
+                group.take(centred) @ blocks
+                for group, blocks in zip(self.groups, self._blocks(), strict=True)
             ]
         )
 
     @override
     def _shared(self, values: Tensor) -> Tensor:
         return self._by_layer(values.square())
+
+    def _class_means(self, classes: Tensor) -> Tensor:
+        """Mean of what is measured over the clean images of some classes, (B,) -> (B, G)."""
+        whitened = self.weight.index_select(0, classes) / -2  # (B, G), group by group
+        widths = [len(group.gates) for group in self.groups]
+        parts = [
+            # The axes of a whitening stand at right angles: its inverse is its transpose, scaled.
+            (_as_layers(part, blocks) / blocks.square().sum(dim=1, keepdim=True)) @ blocks.mT
+            for part, blocks in zip(
+                torch.split(whitened, widths, dim=1), self._blocks(), strict=True
+            )
+        ]
+        return self.origin + self._in_order(parts)
+
+    def _blocks(self) -> list[Tensor]:
+        """Whitening of each group of equal layers, (n, C, C)."""
+        return [self.get_buffer(f"whitening{index}") for index in range(len(self.groups))]
+
+    def _in_order(self, parts: list[Tensor]) -> Tensor:
+        """Groups of equal layers, each (n, B, C), as one (B, G) in the order of the layout."""
+        return _side_by_side(parts).index_select(1, self.places)
 
     @staticmethod
     @abstractmethod
@@ -151,6 +209,11 @@ def _inverse_root(covariance: Tensor, samples: float) -> Tensor:
     floor = 1e-3 * _LEAST_SHRINKAGE * level.squeeze(2)
     whitening: Tensor = vectors * values.clamp(min=floor).rsqrt().unsqueeze(1)
     return whitening
+
+
+def _as_layers(values: Tensor, blocks: Tensor) -> Tensor:
+    """A group of equal layers, (B, n C), as (n, B, C)."""
+    return values.reshape(len(values), len(blocks), -1).transpose(0, 1)
 
 
 def _side_by_side(parts: list[Tensor]) -> Tensor:

@@ -25,22 +25,25 @@ class CleanImages:
         statistics: Sums over all of them, at least one of each class.
         sample: Some of them one by one, N, without copies; for scores that sums do not serve.
         labels: Class of each image of the sample, int64 of shape (N,).
+        image_ids: Index of each image of the sample within the training data, int64 of shape (N,).
 
     Raises:
         CalibrationError: If a class has no image.
-        ValueError: If statistics, sample and labels do not fit each other.
+        ValueError: If statistics, sample, labels and indices do not fit each other.
     """
 
     statistics: PathStatistics
     sample: Observation
     labels: Tensor
+    image_ids: Tensor
 
     def __post_init__(self) -> None:
-        if tuple(self.labels.shape) != (len(self.sample),):
-            raise ValueError(
-                f"Labels should be one for each of {len(self.sample)} images. "
-                f"Found the shape {tuple(self.labels.shape)}."
-            )
+        for name, values in (("Labels", self.labels), ("Indices", self.image_ids)):
+            if tuple(values.shape) != (len(self.sample),):
+                raise ValueError(
+                    f"{name} should be one for each of {len(self.sample)} images. "
+                    f"Found the shape {tuple(values.shape)}."
+                )
         if self.sample.path.layout != self.layout or self.sample.classes != self.classes:
             raise ValueError(
                 f"The sample should have {self.layout.gates} gates and {self.classes} classes, as "

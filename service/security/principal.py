@@ -30,11 +30,12 @@ class Right(StrEnum):
     """
 
     SCORE = "score"
-    """Score, probability, the exact p-value, and unstable gates."""
+    """Score, probability, the exact p-value, unstable gates, and distances in an explanation."""
     PATH = "path"
-    """The path: bits, logits and activations of all gates."""
+    """The path: bits, logits and activations of all gates; and the gates of an explanation."""
     EXPLANATION = "explanation"
-    """The layers that weighed most; with `SCORE` the verdict's reason, which names the p-value."""
+    """The layers that weighed most, the class that the path fits instead and its clean neighbours;
+    with `SCORE` the verdict's reason, which names the p-value."""
     ALPHA = "alpha"
     """A budget of one's own. Verdicts under many budgets tell the p-value as finely as wanted."""
     ADMIN = "admin"

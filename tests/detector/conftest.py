@@ -105,6 +105,7 @@ def make_clean(make_seen: SeenMaker) -> Callable[..., CleanImages]:
             statistics=PathStatistics.of(sample.path, labels, classes),
             sample=sample,
             labels=labels,
+            image_ids=1000 + torch.arange(count),
         )
 
     return make

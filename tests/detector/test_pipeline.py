@@ -395,10 +395,15 @@ def test_levels_have_to_share_path_scores_images_and_promise(pipeline, other):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_finds_what_the_cpu_finds(pipeline, images):
-    expected = {level: pipeline.analyse(images, level) for level in LEVELS}
+    rows = range(len(images))
+    expected = {level: pipeline.explain(pipeline.analyse(images, level), rows) for level in LEVELS}
     on_gpu = again(pipeline, *pipeline.levels.values(), device="cuda")
     for level, cpu in expected.items():
         found = on_gpu.analyse(images, level)
         assert found.scores.device.type == found.path.bits.device.type == "cpu"
         torch.testing.assert_close(found.class_logits, cpu.class_logits, rtol=1e-3, atol=1e-3)
         assert torch.equal(found.predicted, cpu.predicted)
+        explained = on_gpu.explain(found, rows).explanations
+        for row, each in cpu.explanations.items():
+            assert explained[row].distance == pytest.approx(each.distance, rel=1e-2, abs=1e-2)
+            assert explained[row].rival.label == each.rival.label

@@ -17,6 +17,7 @@ from tests.figures.bench import Bench
 from tests.figures.campaigns import campaigns
 from tests.figures.cancellation import cancellation
 from tests.figures.evaluation import evaluation
+from tests.figures.explanation import explanation
 from tests.figures.extract_memory import extract_memory
 from tests.figures.false_alarms import false_alarms
 from tests.figures.figure import Figure
@@ -35,6 +36,7 @@ Measurement = Callable[[Bench], list[Figure]]
 _MEASUREMENTS: dict[str, Measurement] = {
     "throughput": throughput,
     "overhead": overhead,
+    "explanation": explanation,
     "overload": overload,
     "batch-independence": batch_independence,
     "cancellation": cancellation,

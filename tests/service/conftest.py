@@ -6,8 +6,8 @@ import io
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -21,6 +21,7 @@ from torch import Tensor
 from detector.bundle import Bundle
 from detector.decoupling import Backbone
 from detector.errors import BudgetError, InvalidInputError
+from detector.explanation import ExplainedGate, ExplainedLayer, Explanation, NearImage, Rival
 from detector.paths import PathLayout, PathVectors
 from detector.pipeline import Abstention, Detection, Findings, LayerWeight, LevelName, Verdict
 from detector.preprocessing import Preprocessing
@@ -71,6 +72,7 @@ class FakePipeline:
         self.batches: list[int] = []
         self.levels_of_batches: list[str] = []
         self.threads: set[str] = set()
+        self.explained: list[list[int]] = []
         self.open = threading.Event()
         self.open.set()
 
@@ -106,6 +108,13 @@ class FakePipeline:
             testimony=torch.zeros(count, 0),
         )
 
+    def explain(self, findings: Findings, rows: Sequence[int]) -> Findings:
+        """Says of each row that asks which class it is; the distance is its score."""
+        self.explained.append(list(rows))
+        self.threads.add(threading.current_thread().name)
+        found = {row: explanation_of(float(findings.scores[row])) for row in rows}
+        return replace(findings, explanations=found)
+
     def check_alpha(self, alpha: float | None) -> float:
         if alpha is None:
             return self.alpha
@@ -138,7 +147,29 @@ class FakePipeline:
             reason="For the test.",
             layers=(LayerWeight(name="second", weight=0.75),),
             abstention=Abstention.CALIBRATION_TOO_SMALL if verdict is Verdict.ABSTAIN else None,
+            explanation=findings.explanations.get(row),
         )
+
+
+def explanation_of(distance: float) -> Explanation:
+    return Explanation(
+        distance=distance,
+        layers=(ExplainedLayer(name="second", contribution=0.7),),
+        gates=(
+            ExplainedGate(
+                layer="second",
+                filter=7,
+                is_open=True,
+                open_share=0.02,
+                activation=0.81,
+                usual_activation=0.32,
+                contribution=0.6,
+                sentence="Filter 7 of second is open; it is open in 2 % of clean images.",
+            ),
+        ),
+        rival=Rival(index=1, label="dog", margin=-1.5, sentence="It fits dog best."),
+        neighbours=(NearImage(image=4711, index=0, label="cat", differing=0.25),),
+    )
 
 
 @dataclass(frozen=True)

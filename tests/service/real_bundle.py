@@ -48,7 +48,10 @@ def write_real_bundle(folder: Path) -> None:
     seen = _observe(network)
     labels = torch.arange(len(seen)) % CLASSES
     clean = CleanImages(
-        statistics=PathStatistics.of(seen.path, labels, CLASSES), sample=seen, labels=labels
+        statistics=PathStatistics.of(seen.path, labels, CLASSES),
+        sample=seen,
+        labels=labels,
+        image_ids=torch.arange(len(seen)),
     )
     scores = PathScores(network.layout, CLASSES).fit(clean)
     pipeline = Pipeline(

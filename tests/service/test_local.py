@@ -36,6 +36,7 @@ async def test_local_and_remote_answers_are_the_same(
     for wanted in (
         {},
         {"alpha": 0.03, "include_path": True, "include_layers": True},
+        {"include_explanation": True},
         {"level": Level.THOROUGH},
     ):
         local = LocalDetector(bundle).detect(files, **wanted)

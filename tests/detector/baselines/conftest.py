@@ -61,6 +61,7 @@ def make_clean(observe) -> Callable[..., CleanImages]:
             statistics=PathStatistics.of(seen.path, labels, CLASSES),
             sample=seen[:sample],
             labels=labels[:sample],
+            image_ids=torch.arange(sample),
         )
 
     return make

@@ -25,6 +25,7 @@ def test_scores_are_those_of_the_clean_rows_of_the_train_split_or_else_fit(
         statistics=PathStatistics.of(rows.path, rows.labels, 3),
         sample=rows.seen,
         labels=rows.labels,
+        image_ids=rows.image_ids,
     )
     expected = PathScores(table.info.layout, 3).fit(clean)
     found = fit_path_scores(table)
@@ -73,8 +74,10 @@ def test_the_sample_is_the_first_images_of_each_class(make_table, tmp_path, monk
             PathTable, "batches", lambda *args, size=size: batches(*args, batch_size=size)
         )
         fit_path_scores(table)
-    expected = table.read(SplitName.TRAIN).seen[:30]  # classes take turns
+    rows = table.read(SplitName.TRAIN)
+    expected = rows.seen[:30]  # classes take turns
     for clean in samples:
         assert torch.bincount(clean.labels).tolist() == [10, 10, 10]
         assert torch.equal(clean.sample.path.logits, expected.path.logits)
+        assert torch.equal(clean.image_ids, rows.image_ids[:30])
         assert float(clean.statistics.counts.sum()) == 300

@@ -130,7 +130,7 @@ def test_neighbours_of_soft_bits_are_as_far_as_expected(clean, probe) -> None:
     seen = Observation(path=some_path(chance), class_logits=probe.class_logits[:1])
     kept = score.bits.float()
     expected = (kept * (1 - chance) + (1 - kept) * chance).mean(dim=1)
-    torch.testing.assert_close(score.distances(seen)[0], expected)
+    torch.testing.assert_close(score.distances(seen.path)[0], expected)
 
 
 def test_at_least_one_neighbour_has_to_be_kept() -> None:

@@ -236,6 +236,7 @@ def test_a_class_without_clean_images_is_refused(make_seen, among) -> None:
             statistics=PathStatistics.of(sample.path, counted, CLASSES),
             sample=sample,
             labels=labels,
+            image_ids=torch.arange(10),
         )
 
 
@@ -243,6 +244,8 @@ def test_a_sample_that_is_none_of_the_counted_images_is_refused(make_seen, make_
     clean = make_clean(30, LAYOUT)
     with pytest.raises(ValueError, match="one for each of 30 images"):
         dataclasses.replace(clean, labels=clean.labels[:29])
+    with pytest.raises(ValueError, match="Indices should be one for each of 30 images"):
+        dataclasses.replace(clean, image_ids=clean.image_ids[:29])
     four = make_seen(clean.labels, LAYOUT, classes=4)
     narrow = make_seen(clean.labels, PathLayout(names=("one",), sizes=(6,)))
     for sample in (four, narrow):

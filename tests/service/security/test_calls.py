@@ -194,6 +194,7 @@ async def test_the_reason_names_the_p_value_and_so_needs_the_score_as_well(
         ({"alpha": 0.05}, "alpha"),
         ({"include_path": True}, "path"),
         ({"include_layers": True}, "explanation"),
+        ({"include_explanation": True}, "explanation"),
     ],
 )
 async def test_a_wish_without_the_right_is_denied_and_costs_no_work(

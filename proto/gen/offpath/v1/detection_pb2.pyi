@@ -39,20 +39,22 @@ VERDICT_OFF_PATH: Verdict
 VERDICT_ABSTAIN: Verdict
 
 class DetectRequest(_message.Message):
-    __slots__ = ("images", "alpha", "include_path", "include_layers", "level", "priority")
+    __slots__ = ("images", "alpha", "include_path", "include_layers", "level", "priority", "include_explanation")
     IMAGES_FIELD_NUMBER: _ClassVar[int]
     ALPHA_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_PATH_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_LAYERS_FIELD_NUMBER: _ClassVar[int]
     LEVEL_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_EXPLANATION_FIELD_NUMBER: _ClassVar[int]
     images: _containers.RepeatedCompositeFieldContainer[Image]
     alpha: float
     include_path: bool
     include_layers: bool
     level: Level
     priority: Priority
-    def __init__(self, images: _Optional[_Iterable[_Union[Image, _Mapping]]] = ..., alpha: _Optional[float] = ..., include_path: _Optional[bool] = ..., include_layers: _Optional[bool] = ..., level: _Optional[_Union[Level, str]] = ..., priority: _Optional[_Union[Priority, str]] = ...) -> None: ...
+    include_explanation: bool
+    def __init__(self, images: _Optional[_Iterable[_Union[Image, _Mapping]]] = ..., alpha: _Optional[float] = ..., include_path: _Optional[bool] = ..., include_layers: _Optional[bool] = ..., level: _Optional[_Union[Level, str]] = ..., priority: _Optional[_Union[Priority, str]] = ..., include_explanation: _Optional[bool] = ...) -> None: ...
 
 class Image(_message.Message):
     __slots__ = ("encoded", "raw")
@@ -85,7 +87,7 @@ class DetectResponse(_message.Message):
     def __init__(self, detections: _Optional[_Iterable[_Union[Detection, _Mapping]]] = ..., request_id: _Optional[str] = ..., bundle_digest: _Optional[str] = ...) -> None: ...
 
 class Detection(_message.Message):
-    __slots__ = ("predicted_class", "label", "probability", "score", "p_value", "alpha", "verdict", "reason", "path", "layers", "level", "passes", "unstable_gates", "in_campaign", "p_value_is_bucket")
+    __slots__ = ("predicted_class", "label", "probability", "score", "p_value", "alpha", "verdict", "reason", "path", "layers", "level", "passes", "unstable_gates", "in_campaign", "p_value_is_bucket", "explanation")
     PREDICTED_CLASS_FIELD_NUMBER: _ClassVar[int]
     LABEL_FIELD_NUMBER: _ClassVar[int]
     PROBABILITY_FIELD_NUMBER: _ClassVar[int]
@@ -101,6 +103,7 @@ class Detection(_message.Message):
     UNSTABLE_GATES_FIELD_NUMBER: _ClassVar[int]
     IN_CAMPAIGN_FIELD_NUMBER: _ClassVar[int]
     P_VALUE_IS_BUCKET_FIELD_NUMBER: _ClassVar[int]
+    EXPLANATION_FIELD_NUMBER: _ClassVar[int]
     predicted_class: int
     label: str
     probability: float
@@ -116,7 +119,8 @@ class Detection(_message.Message):
     unstable_gates: int
     in_campaign: bool
     p_value_is_bucket: bool
-    def __init__(self, predicted_class: _Optional[int] = ..., label: _Optional[str] = ..., probability: _Optional[float] = ..., score: _Optional[float] = ..., p_value: _Optional[float] = ..., alpha: _Optional[float] = ..., verdict: _Optional[_Union[Verdict, str]] = ..., reason: _Optional[str] = ..., path: _Optional[_Union[Path, _Mapping]] = ..., layers: _Optional[_Iterable[_Union[LayerWeight, _Mapping]]] = ..., level: _Optional[_Union[Level, str]] = ..., passes: _Optional[int] = ..., unstable_gates: _Optional[int] = ..., in_campaign: _Optional[bool] = ..., p_value_is_bucket: _Optional[bool] = ...) -> None: ...
+    explanation: Explanation
+    def __init__(self, predicted_class: _Optional[int] = ..., label: _Optional[str] = ..., probability: _Optional[float] = ..., score: _Optional[float] = ..., p_value: _Optional[float] = ..., alpha: _Optional[float] = ..., verdict: _Optional[_Union[Verdict, str]] = ..., reason: _Optional[str] = ..., path: _Optional[_Union[Path, _Mapping]] = ..., layers: _Optional[_Iterable[_Union[LayerWeight, _Mapping]]] = ..., level: _Optional[_Union[Level, str]] = ..., passes: _Optional[int] = ..., unstable_gates: _Optional[int] = ..., in_campaign: _Optional[bool] = ..., p_value_is_bucket: _Optional[bool] = ..., explanation: _Optional[_Union[Explanation, _Mapping]] = ...) -> None: ...
 
 class Path(_message.Message):
     __slots__ = ("layers",)
@@ -145,6 +149,72 @@ class LayerWeight(_message.Message):
     name: str
     weight: float
     def __init__(self, name: _Optional[str] = ..., weight: _Optional[float] = ...) -> None: ...
+
+class Explanation(_message.Message):
+    __slots__ = ("distance", "layers", "gates", "rival", "neighbours")
+    DISTANCE_FIELD_NUMBER: _ClassVar[int]
+    LAYERS_FIELD_NUMBER: _ClassVar[int]
+    GATES_FIELD_NUMBER: _ClassVar[int]
+    RIVAL_FIELD_NUMBER: _ClassVar[int]
+    NEIGHBOURS_FIELD_NUMBER: _ClassVar[int]
+    distance: float
+    layers: _containers.RepeatedCompositeFieldContainer[ExplainedLayer]
+    gates: _containers.RepeatedCompositeFieldContainer[ExplainedGate]
+    rival: Rival
+    neighbours: _containers.RepeatedCompositeFieldContainer[NearImage]
+    def __init__(self, distance: _Optional[float] = ..., layers: _Optional[_Iterable[_Union[ExplainedLayer, _Mapping]]] = ..., gates: _Optional[_Iterable[_Union[ExplainedGate, _Mapping]]] = ..., rival: _Optional[_Union[Rival, _Mapping]] = ..., neighbours: _Optional[_Iterable[_Union[NearImage, _Mapping]]] = ...) -> None: ...
+
+class ExplainedLayer(_message.Message):
+    __slots__ = ("name", "contribution")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    CONTRIBUTION_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    contribution: float
+    def __init__(self, name: _Optional[str] = ..., contribution: _Optional[float] = ...) -> None: ...
+
+class ExplainedGate(_message.Message):
+    __slots__ = ("layer", "filter", "is_open", "open_share", "activation", "usual_activation", "contribution", "sentence")
+    LAYER_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    IS_OPEN_FIELD_NUMBER: _ClassVar[int]
+    OPEN_SHARE_FIELD_NUMBER: _ClassVar[int]
+    ACTIVATION_FIELD_NUMBER: _ClassVar[int]
+    USUAL_ACTIVATION_FIELD_NUMBER: _ClassVar[int]
+    CONTRIBUTION_FIELD_NUMBER: _ClassVar[int]
+    SENTENCE_FIELD_NUMBER: _ClassVar[int]
+    layer: str
+    filter: int
+    is_open: bool
+    open_share: float
+    activation: float
+    usual_activation: float
+    contribution: float
+    sentence: str
+    def __init__(self, layer: _Optional[str] = ..., filter: _Optional[int] = ..., is_open: _Optional[bool] = ..., open_share: _Optional[float] = ..., activation: _Optional[float] = ..., usual_activation: _Optional[float] = ..., contribution: _Optional[float] = ..., sentence: _Optional[str] = ...) -> None: ...
+
+class Rival(_message.Message):
+    __slots__ = ("index", "label", "margin", "sentence")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    MARGIN_FIELD_NUMBER: _ClassVar[int]
+    SENTENCE_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    label: str
+    margin: float
+    sentence: str
+    def __init__(self, index: _Optional[int] = ..., label: _Optional[str] = ..., margin: _Optional[float] = ..., sentence: _Optional[str] = ...) -> None: ...
+
+class NearImage(_message.Message):
+    __slots__ = ("image", "index", "label", "differing")
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    DIFFERING_FIELD_NUMBER: _ClassVar[int]
+    image: int
+    index: int
+    label: str
+    differing: float
+    def __init__(self, image: _Optional[int] = ..., index: _Optional[int] = ..., label: _Optional[str] = ..., differing: _Optional[float] = ...) -> None: ...
 
 class GetBundleRequest(_message.Message):
     __slots__ = ()

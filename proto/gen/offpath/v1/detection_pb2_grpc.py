@@ -60,8 +60,8 @@ class DetectionServiceServicer:
         unknown or that the bundle has no calibration for, or more images or bytes than the queue
         ever has room for at the call's priority (field "images"). Not worth a retry.
         UNAUTHENTICATED: no token or certificate that the server knows.
-        PERMISSION_DENIED: alpha, path or layers asked for without the right to them (reason
-        MISSING_RIGHT).
+        PERMISSION_DENIED: alpha, path, layers or explanation asked for without the right to them
+        (reason MISSING_RIGHT).
         RESOURCE_EXHAUSTED: the queue is full (reason QUEUE_FULL), the caller has used up its quota of
         calls or images (QUOTA_EXCEEDED), or an image belongs to a query campaign (see
         `Detection.in_campaign`) and the server refuses those (CAMPAIGN); google.rpc.RetryInfo says
