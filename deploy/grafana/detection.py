@@ -7,7 +7,6 @@ from deploy.grafana.panels import Bars, Lines, Mark, Query, Stat
 from deploy.grafana.queries import (
     JUDGED,
     increase,
-    mean,
     per_second,
     quantile,
     recorded,
@@ -211,13 +210,21 @@ _OTHERS = Row(
     ),
 )
 
-_MEANS = Row(
-    title="Means",
+_SLOWLY = Row(
+    title="What changes slowly",
     panels=(
         Lines(
-            title="Mean score by level",
-            description="A slow climb without alarms is the first that is seen of drift.",
-            queries=(Query(expr=mean("offpath_score", by="level"), legend="{{level}}"),),
+            title="Score by level",
+            description="Median and ninetieth percentile. A slow climb without alarms is the first "
+            "that is seen of drift.",
+            queries=tuple(
+                # No means: scores below zero leave a histogram without a sum.
+                Query(
+                    expr=quantile(share, "offpath_score", by="level"),
+                    legend=f"{{{{level}}}} {name}",
+                )
+                for share, name in ((0.5, "p50"), (0.9, "p90"))
+            ),
             width=12,
         ),
         Lines(
@@ -237,5 +244,5 @@ DETECTION = Dashboard(
     title="Offpath: detection",
     description="For who answers for the promise: alarms against their budget, p-values, scores, "
     "abstentions, campaigns.",
-    rows=(_NOW, _PROMISE, _P_VALUES, _OTHERS, _MEANS),
+    rows=(_NOW, _PROMISE, _P_VALUES, _OTHERS, _SLOWLY),
 )
