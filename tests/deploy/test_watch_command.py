@@ -14,7 +14,7 @@ from deploy.watch.figures import questions
 ROOT = Path(__file__).parents[2]
 
 
-def watch(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def watch(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "deploy.watch", *arguments],
         cwd=ROOT,
@@ -22,7 +22,6 @@ def watch(*arguments: str, **environment: str) -> subprocess.CompletedProcess[st
         text=True,
         check=False,
         timeout=250,
-        env={"COLUMNS": "120", **environment} if environment else None,
     )
 
 
@@ -45,7 +44,7 @@ def test_it_prints_the_main_figures_of_the_dashboards_and_leaves_nothing_running
     assert not [each for each in left if each.name() == "prometheus"]
 
 
-def test_a_load_that_cannot_be_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_load_that_cannot_be_is_one_line() -> None:
     done = watch("--callers", "0")
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.strip().splitlines()
