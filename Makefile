@@ -9,7 +9,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PROTO := $(wildcard proto/offpath/v1/*.proto proto/offpath/inference/v2/*.proto proto/offpath/admin/v1/*.proto)
 
-.PHONY: help demo test check format lint types imports proto proto-fresh tests figures fix pins clean
+.PHONY: help demo watch test check format lint types imports proto proto-fresh dashboards \
+	dashboards-fresh tests figures fix pins clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -23,9 +24,12 @@ $(READY): requirements/dev.txt pyproject.toml
 demo: $(READY) ## Watch Offpath pass clean images and flag attacked ones
 	$(BIN)/offpath demo
 
+watch: $(READY) ## Load Offpath beside a Prometheus and print the dashboards' figures; ARGS='--seconds 60'
+	$(BIN)/python -m deploy.watch $(ARGS)
+
 test: check ## Everything CI runs
 
-check: format lint types imports proto-fresh tests ## Format, lint, types, import rules, generated code, tests
+check: format lint types imports proto-fresh dashboards-fresh tests ## Format, lint, types, import rules, generated files, tests
 
 format: $(READY)
 	$(BIN)/ruff format --check .
@@ -47,6 +51,14 @@ proto-fresh: $(READY)
 	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out="$$fresh" --pyi_out="$$fresh" --grpc_python_out="$$fresh" $(PROTO) && \
 	diff -r --exclude=__pycache__ "$$fresh" proto/gen || \
 	{ echo "proto/gen should be what protoc makes of proto/. Run: make proto"; exit 1; }
+
+dashboards: $(READY) ## Generate the JSON of the Grafana dashboards
+	$(BIN)/python -m deploy.grafana
+
+dashboards-fresh: $(READY)
+	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && \
+	$(BIN)/python -m deploy.grafana "$$fresh" && diff -r "$$fresh" deploy/grafana/dashboards || \
+	{ echo "deploy/grafana/dashboards should be what deploy/grafana makes. Run: make dashboards"; exit 1; }
 
 tests: $(READY)
 	$(BIN)/pytest

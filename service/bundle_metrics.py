@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+import math
+from datetime import UTC, datetime
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 __all__ = ["BundleMetrics", "ShadowMetrics"]
 
@@ -10,7 +13,7 @@ _DIFFERENCES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 
 
 
 class BundleMetrics:
-    """How often another bundle was loaded, promoted, or given up again.
+    """How old the bundle is, and how often another was loaded, promoted, or given up again.
 
     Args:
         registry: Where they are registered.
@@ -36,6 +39,26 @@ class BundleMetrics:
         self.rollbacks = Counter(
             "offpath_bundle_rollbacks", "Ways back to the bundle before.", registry=registry
         )
+        self._created = Gauge(
+            "offpath_bundle_created_timestamp_seconds",
+            "When the bundle that is served was calibrated, in Unix time; NaN where it does not "
+            "say.",
+            registry=registry,
+        )
+        self._created.set(math.nan)
+
+    def served(self, created: str) -> None:
+        """Another bundle is served.
+
+        Args:
+            created: When it was calibrated, ISO 8601; in UTC where it names no zone.
+        """
+        try:
+            moment = datetime.fromisoformat(created)
+        except ValueError:  # an unknown age is no age: it must not look like 1970
+            self._created.set(math.nan)
+            return
+        self._created.set((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
 
 
 class ShadowMetrics:

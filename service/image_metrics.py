@@ -59,7 +59,7 @@ class ImageMetrics:
         self._scores = Histogram(
             "offpath_score",
             "Scores of answered images; higher is more suspicious, comparable within a level.",
-            ["level"],
+            ["level", "verdict"],
             buckets=_SCORES,
             registry=registry,
         )
@@ -77,13 +77,14 @@ class ImageMetrics:
 
     def answered(self, detection: Detection) -> None:
         """An image got its verdict."""
+        verdict = detection.verdict.name.lower()
         self._images.labels(detection.level).inc()
-        self._verdicts.labels(detection.verdict.name.lower()).inc()
+        self._verdicts.labels(verdict).inc()
         self._unstable_gates.inc(detection.unstable_gates)
         if detection.abstention is not None:
             self._abstentions.labels(detection.abstention.name.lower()).inc()
         else:
             self._allowed_alarms.inc(detection.alpha)
         if math.isfinite(detection.score):  # one NaN would turn the sum into NaN for good
-            self._scores.labels(detection.level).observe(detection.score)
+            self._scores.labels(detection.level, verdict).observe(detection.score)
             self._p_values.observe(detection.p_value)

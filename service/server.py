@@ -270,6 +270,7 @@ class DetectionServer:
     def _describe_bundle(self, bundle: Bundle) -> None:
         manifest = bundle.manifest
         self._metrics.images.alarm_budget.set(manifest.alpha)
+        self._metrics.bundles.served(manifest.created)
         self._metrics.bundle.info(
             {
                 "digest": manifest.digest,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import subprocess
 import urllib.request
@@ -142,3 +143,27 @@ def test_the_network_s_time_and_the_scores_are_told_apart() -> None:
         for name in ("analysis", "network", "scoring")
     }
     assert sums == {"analysis": 0.5, "network": 0.25, "scoring": 0.125}
+
+
+@pytest.mark.parametrize(
+    ("created", "unix_time"),
+    [
+        ("2020-08-23T00:00:00+00:00", 1598140800.0),
+        ("2020-08-23T02:00:00+02:00", 1598140800.0),
+        ("2020-08-23", 1598140800.0),
+    ],
+)
+def test_the_bundle_s_age_counts_from_its_calibration(created: str, unix_time: float) -> None:
+    metrics = Metrics(CollectorRegistry())
+    metrics.bundles.served(created)
+    found = metrics.registry.get_sample_value("offpath_bundle_created_timestamp_seconds")
+    assert found == unix_time
+
+
+def test_a_bundle_that_does_not_say_when_it_was_calibrated_has_no_age() -> None:
+    metrics = Metrics(CollectorRegistry())
+    for created in ("2020-08-23", ""):  # what came before it must not stay
+        metrics.bundles.served(created)
+    found = metrics.registry.get_sample_value("offpath_bundle_created_timestamp_seconds")
+    assert found is not None
+    assert math.isnan(found)

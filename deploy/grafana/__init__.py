@@ -1,0 +1,1 @@
+"""Grafana dashboards, written as code: ``python -m deploy.grafana`` makes their JSON."""
