@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import socket
 import threading
 import urllib.request
 from collections.abc import Callable
@@ -112,16 +113,18 @@ async def test_a_late_answer_is_a_timeout(
 
 @pytest.mark.parametrize("method", ["detect", "bundle"])
 async def test_no_time_at_all_is_a_wait_of_its_own_and_not_the_default(
-    server: DetectionServer, images: Any, method: str
+    images: Any, method: str
 ) -> None:
     arguments = ([images.png()],) if method == "detect" else ()
-    with Client(server.address) as client:
-        blocking = functools.partial(getattr(client, method), *arguments, timeout_s=0)
-        with pytest.raises(RequestTimeoutError):
-            await asyncio.to_thread(blocking)
-    async with AsyncClient(server.address) as other:
-        with pytest.raises(RequestTimeoutError):
-            await getattr(other, method)(*arguments, timeout_s=0)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # nobody there ever says a word
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        with Client(address) as client:
+            blocking = functools.partial(getattr(client, method), *arguments, timeout_s=0)
+            with pytest.raises(RequestTimeoutError):
+                await asyncio.to_thread(blocking)
+        async with AsyncClient(address) as other:
+            with pytest.raises(RequestTimeoutError):
+                await getattr(other, method)(*arguments, timeout_s=0)
 
 
 async def test_a_call_of_bulk_priority_is_answered_and_finds_its_share_of_the_queue_only(
