@@ -25,7 +25,7 @@ FOLDER = ROOT / "deploy" / "kubernetes"
 OVERLAYS = ("cpu", "gpu")
 OBJECTS = sorted(set((FOLDER / "base").glob("*.yaml")) - {FOLDER / "base" / "kustomization.yaml"})
 # From the first with gRPC probes and all other fields in use, to the newest whose schema there is.
-VERSIONS = ("1.27", "1.30", "1.33", "1.37")
+VERSIONS = ("1.27", "1.37")
 # Part of no cluster by itself; its fields are compared with those of the other objects below.
 WITHOUT_SCHEMA = "ServiceMonitor"
 RENDER_S = 60.0
