@@ -9,6 +9,7 @@ python3 -m venv "$tools/venv"
 "$tools/venv/bin/pip" install --quiet uv
 printf 'requests>=2.32\nurllib3>=2\nchardet>=5\nidna>=3\n' >"$tools/overrides.txt"
 printf 'hatchling>=1.27\neditables>=0.5\n' >"$tools/build.txt"
+printf 'cyclonedx-bom>=7.5\nhatchling>=1.27\nuv>=0.13\n' >"$tools/image.txt"
 
 compile() {
     "$tools/venv/bin/uv" pip compile --quiet --upgrade --generate-hashes --no-emit-index-url \
@@ -20,3 +21,4 @@ compile() {
 compile ../pyproject.toml "$tools/build.txt" --extra serve --extra lab --extra trace --extra dev \
     --output-file dev.txt >/dev/null
 compile ../pyproject.toml --extra serve --extra trace --constraint dev.txt --output-file serve.txt >/dev/null
+compile "$tools/image.txt" --constraint dev.txt --output-file image.txt >/dev/null

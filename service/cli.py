@@ -20,6 +20,7 @@ from detector.storage import atomic_path
 from service import offline_cli
 from service.admin_command import admin
 from service.bench_command import bench
+from service.health_command import health
 from service.results import Level
 from service.security.options import (
     CaOption,
@@ -112,6 +113,10 @@ def serve(
         int | None,
         typer.Option(help="Port of the admin service, this machine only. Default: none."),
     ] = None,
+    health_port: Annotated[
+        int | None,
+        typer.Option(help="Port for health checks alone, without TLS. Default: none."),
+    ] = None,
     bundle: BundleOption = None,
     device: DeviceOption = None,
     drain_delay_s: Annotated[
@@ -143,6 +148,7 @@ def serve(
         port=port,
         metrics_port=metrics_port,
         admin_port=admin_port,
+        health_port=health_port,
         bundle=bundle,
         device=device,
         drain_delay_s=drain_delay_s,
@@ -165,6 +171,8 @@ def serve(
                 addresses = {"address": server.address, "metrics_url": server.metrics_url}
                 if server.admin_address is not None:
                     addresses["admin_address"] = server.admin_address
+                if server.health_address is not None:
+                    addresses["health_address"] = server.health_address
                 temporary.write_text(json.dumps(addresses))
 
     # A call is mostly the event loop's work: uvloop's takes a tenth less of the core.
@@ -303,6 +311,10 @@ app.command(
     "[bold]offpath admin promote 3fa1 --server 127.0.0.1:50052 --report new/report.json "
     "--against old/report.json[/bold]",
 )(admin)
+app.command(
+    rich_help_panel=_ONLINE,
+    epilog="Example: [bold]offpath health --server 127.0.0.1:50051[/bold]",
+)(health)
 app.command(
     rich_help_panel=_ONLINE,
     epilog="Example: [bold]offpath token web --token-file web.token >> principals.toml[/bold]",

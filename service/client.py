@@ -255,6 +255,8 @@ def _options(max_message_bytes: int) -> list[tuple[str, Any]]:
     return [
         ("grpc.max_send_message_length", max_message_bytes),
         ("grpc.max_receive_message_length", max_message_bytes),
+        # A name may stand for many servers; gRPC would else stay with the first that it finds.
+        ("grpc.lb_policy_name", "round_robin"),
     ]
 
 

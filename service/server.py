@@ -25,6 +25,7 @@ from service.engine import Engine
 from service.engines import Engines
 from service.errors import StartError
 from service.health import HEALTH_SERVICE_NAME, Health
+from service.health_server import HealthServer
 from service.interceptors import CallInterceptor
 from service.metrics import Metrics
 from service.open_inference import OPEN_INFERENCE_NAME, OpenInferenceServicer
@@ -86,12 +87,14 @@ class DetectionServer:
         self._metrics_server: WSGIServer | None = None
         self._credentials: list[Any] = []
         self._admin: AdminServer | None = None
+        self._health_server: HealthServer | None = None
         self._attendance: asyncio.Task[None] | None = None
         self._watch: asyncio.Task[None] | None = None
         self.died = asyncio.Event()
         """Set where a fault of the server's own leaves nobody to answer calls."""
         self.port = 0
         self.metrics_port = 0
+        self._health_port = 0
 
     @classmethod
     async def start(cls, bundle: Bundle, settings: Settings) -> Self:
@@ -123,6 +126,13 @@ class DetectionServer:
     def admin_address(self) -> str | None:
         """Where the admin service is, ``host:port``; None where there is none."""
         return None if self._admin is None else self._admin.address
+
+    @property
+    def health_address(self) -> str | None:
+        """Where health checks alone are answered, ``host:port``; None where nowhere."""
+        if self._health_server is None:
+            return None
+        return _address(self._settings.host, self._health_port)
 
     async def drain(self) -> bool:
         """Stop without losing an accepted call.
@@ -176,6 +186,8 @@ class DetectionServer:
 
     async def _start(self) -> None:
         self._bind()
+        if self._health_server is not None:  # at once: warming up is life, if not readiness
+            await self._health_server.start()
         await self.engines.active.warm()
         self._answer_with(self.engines.active)
         await self._server.start()
@@ -234,6 +246,7 @@ class DetectionServer:
         except RuntimeError as error:
             raise _port_error("port", host, port) from error
         self._bind_admin()
+        self._bind_health()
         try:
             self._metrics_server, _ = start_http_server(
                 self._settings.metrics_port, host, self._metrics.registry
@@ -252,6 +265,17 @@ class DetectionServer:
             self._admin.listen(host, port, self._new_credentials())
         except RuntimeError as error:
             raise _port_error("admin_port", host, port) from error
+
+    def _bind_health(self) -> None:
+        host, port = self._settings.host, self._settings.health_port
+        if port is None:
+            return
+        _check_free(host, port, option="health_port")
+        self._health_server = HealthServer(self._health)
+        try:
+            self._health_port = self._health_server.listen(_address(host, port))
+        except RuntimeError as error:
+            raise _port_error("health_port", host, port) from error
 
     def _listen(self, address: str) -> int:
         credentials = self._new_credentials()
@@ -288,6 +312,8 @@ class DetectionServer:
             await asyncio.to_thread(self._tracing.close)
         if self._admin is not None:
             await self._admin.stop()
+        if self._health_server is not None:
+            await self._health_server.stop()
         if self._metrics_server is not None:
             await asyncio.to_thread(self._metrics_server.shutdown)
             self._metrics_server.server_close()

@@ -36,8 +36,8 @@ class Settings(BaseSettings):
     )
 
     host: str = "127.0.0.1"
-    """Address to listen on, for calls and metrics. Only this machine: a host that others reach,
-    such as 0.0.0.0, needs `tls_certificate` and `principals`, or `insecure`."""
+    """Address to listen on, for calls, metrics and health. Only this machine: a host that others
+    reach, such as 0.0.0.0, needs `tls_certificate` and `principals`, or `insecure`."""
 
     port: Port = 50051
     """Port for calls; 0 takes any free one. 50051 is the port that gRPC examples use."""
@@ -46,6 +46,10 @@ class Settings(BaseSettings):
     """Port for Prometheus; 0 takes any free one. 9464 is the registered port of OpenTelemetry's
     Prometheus exporter. Apart from the calls, so that it can stay closed to callers: it speaks
     plain HTTP and asks nobody who they are."""
+
+    health_port: Port | None = None
+    """Port for health checks alone, in the clear; 0 takes any free one. Unset: there is none, as
+    `port` answers them too. For probes that know no TLS, such as those of Kubernetes."""
 
     bundle: Path | None = None
     """Folder of the bundle to serve. Unset: the default inside the package."""

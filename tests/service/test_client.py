@@ -224,3 +224,24 @@ def test_no_server_at_the_address_is_one_clear_error(images: Any) -> None:
 def test_what_is_no_image_fails_before_it_is_sent(image: Any) -> None:
     with Client("127.0.0.1:1") as client, pytest.raises(ImageError, match="should be"):
         client.detect([image])
+
+
+async def test_a_name_that_stands_for_many_servers_spreads_the_calls_over_them(
+    start: Callable[..., Any], images: Any
+) -> None:
+    servers = [await start() for _ in range(2)]
+
+    def work() -> bool:
+        # As a DNS name with two addresses would be, such as that of a headless service.
+        with Client(f"ipv4:{servers[0].address},{servers[1].address}") as client:
+            for _ in range(500):  # all go to one server until the second connection is up
+                client.detect([images.png(0, 1)])
+                if all(has_answered(server) for server in servers):
+                    return True
+        return False
+
+    assert await asyncio.to_thread(work)
+
+
+def has_answered(server: DetectionServer) -> bool:
+    return 'offpath_requests_total{code="OK",method="Detect"}' in metrics_of(server)

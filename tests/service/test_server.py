@@ -424,7 +424,7 @@ async def test_metrics_count_calls_images_verdicts_and_rejections(
     assert 'offpath_bundle_info{backbone="' in text
 
 
-@pytest.mark.parametrize("field", ["port", "metrics_port"])
+@pytest.mark.parametrize("field", ["port", "metrics_port", "health_port"])
 async def test_a_port_in_use_is_a_clear_error(start: Callable[..., Any], field: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
