@@ -14,7 +14,6 @@ ROOT = Path(__file__).parents[2]
 RULES = sorted((ROOT / "deploy" / "prometheus" / "rules").glob("*.yml"))
 
 METRICS_TO_COME = {
-    "offpath_abstentions_total",
     "offpath_drift_alarm",
     "offpath_drift_images_total",
     "offpath_drift_log_martingale",
