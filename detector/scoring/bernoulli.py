@@ -36,6 +36,11 @@ class BernoulliScore(LayerScore):
             raise ValueError(f"kappa should be positive. Found {kappa}.")
         self.kappa = kappa
 
+    @property
+    def open_rates(self) -> Tensor:
+        """Share of clean images of each class that open each gate, p, shape (K, G)."""
+        return torch.sigmoid(-self.weight)
+
     @override
     def _affine(self, statistics: PathStatistics) -> tuple[Tensor, Tensor]:
         sizes = torch.tensor(self.layout.sizes, dtype=torch.float64)
