@@ -208,6 +208,7 @@ def check(
         ShownImage,
         detections_json,
         detections_table,
+        drift_line,
         level_line,
         reason_lines,
     )
@@ -224,6 +225,7 @@ def check(
         "include_layers": layers,
         "include_path": path and as_json,
     }
+    drift = None
     if server is None:
         from detector.bundle import load_bundle
         from service.devices import chosen_device
@@ -240,6 +242,7 @@ def check(
         )
         with Client(server, credentials=credentials, timeout_s=timeout_s) as client:
             detections = RemoteDetector(client).detect(images, **wanted)
+            drift = None if as_json else drift_line(client.bundle().drift)
     shown = [
         ShownImage(name=str(image), detection=detection)
         for image, detection in zip(images, detections, strict=True)
@@ -252,6 +255,8 @@ def check(
         console.print(level_line(detections[0]))
         for line in reason_lines(shown):
             console.print(line)
+        if drift is not None:
+            console.print(drift)
 
 
 @app.command(rich_help_panel=_ONLINE, epilog="Example: [bold]offpath demo --per-class 2[/bold]")

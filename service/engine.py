@@ -19,6 +19,7 @@ from service.campaigns import CampaignGuard, CampaignWatch, QueryHasher
 from service.clock import MonotonicClock
 from service.codec import AnalysisCall
 from service.decoding import Decoder, require_all
+from service.drift import DriftWatch
 from service.engine_observer import EngineObserver
 from service.metrics import Metrics
 from service.security.quotas import Quotas
@@ -55,6 +56,8 @@ class Engine:
         )
         self.watch = _watch(bundle.pipeline, settings)
         """What is remembered of callers' queries; paths of two bundles are not compared."""
+        self.drift = _drift_watch(bundle.pipeline, settings, metrics)
+        """Whether traffic still is what the bundle was calibrated on; None where nobody looks."""
         self.analysis = Analysis(
             bundle.pipeline,
             batcher=self.batcher,
@@ -67,6 +70,7 @@ class Engine:
                 exempt=settings.campaign_exempt_principals,
                 observer=metrics.campaigns,
             ),
+            drift=self.drift,
         )
         side = bundle.pipeline.preprocessing
         self.image = torch.zeros(3, side.height, side.width, dtype=torch.uint8)
@@ -143,6 +147,17 @@ def _watch(pipeline: Pipeline, settings: Settings) -> CampaignWatch:
         ),
         most_principals=settings.campaign_principals,
         clock=MonotonicClock(),
+    )
+
+
+def _drift_watch(pipeline: Pipeline, settings: Settings, metrics: Metrics) -> DriftWatch | None:
+    if not settings.watch_drift:
+        return None
+    return DriftWatch(
+        pipeline,
+        delta=settings.drift_delta,
+        share=settings.drift_principal_share,
+        counted=metrics.drift.images.inc,
     )
 
 
