@@ -17,7 +17,7 @@ class DriftMetrics:
     The martingale is the strongest evidence since the bundle began to answer; it never falls but by
     a reset or with another bundle. Its alarm is at -ln(delta), 6.9 unless configured otherwise, and
     a false one has a probability of delta, however long the server runs. The layers' ratios are of
-    the last thousand images that counted and fall again; clean traffic leaves some 0.01.
+    the last five hundred images that counted and fall again; clean traffic leaves some 0.01.
 
     Args:
         registry: Where they are registered.

@@ -31,7 +31,7 @@ class LayerShift:
     """
 
     def __init__(
-        self, layout: PathLayout, open_rates: NDArray[np.float32], *, memory: int = 1000
+        self, layout: PathLayout, open_rates: NDArray[np.float32], *, memory: int = 500
     ) -> None:
         if open_rates.ndim != 2 or open_rates.shape[1] != layout.gates:
             raise ValueError(

@@ -44,14 +44,16 @@ class TestMartingale:
     depend on all that came before and on who sent them, not on their scores.
 
     Each window is held against calibration alone: with n calibration images the evidence is bounded
-    by some n times the divergence of the two laws, however long the stream. Differences of the
-    order of :math:`1 / \sqrt n`, which the promise cannot rule out either, therefore never raise an
-    alarm, as they would where all of the past was kept.
+    by some n times the divergence of the two laws, however long the stream. So differences of the
+    order of :math:`1 / \sqrt n`, which the promise cannot rule out either, go unnoticed, where they
+    would be found in time if all of the past was kept.
 
     Images with a p-value of at most `least_p_value` are left out. Attacks live there; so drift that
     shows among them alone is not seen, nor is it while nearly all images fall there. Not seen
     either is what changes paths but no scores, and classes in other shares, for which the promise
-    stays. Traffic that repeats itself is not exchangeable and counts as drift.
+    stays. Traffic that repeats itself, or that somebody picks by verdicts given before, such as
+    images sent again to a dearer level because they were suspicious, is not exchangeable and may
+    count as drift: the promise does not hold for it.
 
     Args:
         table: Calibration scores per predicted class.

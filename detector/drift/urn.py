@@ -65,7 +65,8 @@ class Urn:
     @property
     def probabilities(self) -> NDArray[np.float64]:
         """Probability of each bin for the next score that is not left out, given all before."""
-        return self._balls / self._balls.sum()
+        probabilities: NDArray[np.float64] = self._balls / self._balls.sum()
+        return probabilities
 
     def bin_of(self, score: float, lot: float) -> int | None:
         """The bin of a new score; None where it is left out.
