@@ -35,7 +35,7 @@ def _encode_engine(place: Place, engine: Engine) -> pb.LoadedBundle:
         backbone=manifest.backbone.value,
         alpha=manifest.alpha,
         pending_images=engine.observer.images,
-        drift_found=codec.encode_drift(engine.drift and engine.drift.report()).found,
+        drift_found=codec.encode_drift(engine.drift_report).found,
     )
 
 

@@ -19,7 +19,7 @@ from service.campaigns import CampaignGuard, CampaignWatch, QueryHasher
 from service.clock import MonotonicClock
 from service.codec import AnalysisCall
 from service.decoding import Decoder, require_all
-from service.drift import DriftWatch
+from service.drift import DriftReport, DriftWatch
 from service.engine_observer import EngineObserver
 from service.metrics import Metrics
 from service.security.quotas import Quotas
@@ -82,6 +82,11 @@ class Engine:
     def digest(self) -> str:
         """The bundle's digest."""
         return self.bundle.manifest.digest
+
+    @property
+    def drift_report(self) -> DriftReport | None:
+        """What is known of the traffic; None where nobody looks."""
+        return None if self.drift is None else self.drift.report()
 
     @property
     def is_fit(self) -> bool:

@@ -59,8 +59,8 @@ class DetectionServicer(pb_grpc.DetectionServiceServicer):
         """Describe the bundle that answers."""
         engine, reply = self._engines.active, pb.GetBundleResponse()
         reply.CopyFrom(engine.description)
-        report = None if engine.drift is None else engine.drift.report()
-        reply.drift.CopyFrom(codec.encode_drift(report, rights=current_principal().rights))
+        rights = current_principal().rights
+        reply.drift.CopyFrom(codec.encode_drift(engine.drift_report, rights=rights))
         return reply
 
     def _reply(self, engine: Engine, call: DetectCall, analysed: Analysed) -> pb.DetectResponse:
