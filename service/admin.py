@@ -94,6 +94,17 @@ class AdminServicer(pb_grpc.AdminServiceServicer):
         self._engines.unload(request.digest)
         return pb.UnloadResponse(loaded=encode_loaded(self._engines))
 
+    async def ResetDrift(  # noqa: N802  # the contract's name
+        self,
+        request: pb.ResetDriftRequest,  # noqa: ARG002  # gRPC passes it
+        context: Any,  # noqa: ARG002  # gRPC passes it
+    ) -> pb.ResetDriftResponse:
+        """Let the active bundle look for drift anew."""
+        _check_admin()
+        if self._engines.active.drift is not None:
+            self._engines.active.drift.reset()
+        return pb.ResetDriftResponse(loaded=encode_loaded(self._engines))
+
 
 def _check_admin() -> None:
     check_right(current_principal(), Right.ADMIN, "The admin service", asked=True)

@@ -76,6 +76,10 @@ class AdminClient:
         """Drop a bundle that is not active."""
         return self._call(self._stub.Unload, pb.UnloadRequest(digest=digest))
 
+    def reset_drift(self) -> LoadedBundles:
+        """Let the active bundle look for drift as if it had seen no image yet."""
+        return self._call(self._stub.ResetDrift, pb.ResetDriftRequest())
+
     def close(self) -> None:
         """Close the connection."""
         self._channel.close()
@@ -106,6 +110,7 @@ def _parse(loaded: pb.Loaded) -> LoadedBundles:
                 backbone=each.backbone,
                 alpha=each.alpha,
                 pending_images=each.pending_images,
+                drift_found=each.drift_found,
             )
             for each in loaded.bundles
         ),

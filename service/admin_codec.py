@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from offpath.admin.v1 import admin_pb2 as pb
 
+from service import codec
 from service.engine import Engine
 from service.engines import Engines, Place
 from service.shadow import ShadowReport
@@ -34,6 +35,7 @@ def _encode_engine(place: Place, engine: Engine) -> pb.LoadedBundle:
         backbone=manifest.backbone.value,
         alpha=manifest.alpha,
         pending_images=engine.observer.images,
+        drift_found=codec.encode_drift(engine.drift_report).found,
     )
 
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -43,6 +44,7 @@ class AdminAction(StrEnum):
     PROMOTE = "promote"
     ROLL_BACK = "roll-back"
     UNLOAD = "unload"
+    RESET_DRIFT = "reset-drift"
 
 
 _TARGETS = {
@@ -93,7 +95,7 @@ def admin(
 
     list what is loaded · load a bundle beside the active one · shadow: let it judge a share of the
     calls as well, and count where it differs · promote it · roll-back to the one before · unload
-    one that does not answer.
+    one that does not answer · reset-drift: look for drift anew, once its cause is gone.
 
     With --report and --against, promote asks the release gate first: no figure of the new bundle
     may have fallen by more than chance against the one that answers.
@@ -118,6 +120,12 @@ def admin(
         return
     console = Console()
     console.print(_table(loaded))
+    for each in loaded.bundles:
+        if each.drift_found:
+            console.print(
+                f"Drift found for {each.digest[:_SHOWN_DIGITS]} at {each.drift_found}: "
+                "its false-alarm promise is withdrawn"
+            )
     if loaded.shadow.share or loaded.shadow.calls:
         console.print(_shadow_line(loaded.shadow))
 
@@ -144,19 +152,16 @@ def _check_promotion(client: AdminClient, begin: str, reports: tuple[Path, Path]
 
 
 def _done(client: AdminClient, action: AdminAction, target: str) -> LoadedBundles:
-    match action:
-        case AdminAction.LIST:
-            return client.bundles()
-        case AdminAction.LOAD:
-            return client.load(Path(target).absolute())
-        case AdminAction.SHADOW:
-            return client.shadow(_share(target))
-        case AdminAction.PROMOTE:
-            return client.promote(_whole(client, target))
-        case AdminAction.ROLL_BACK:
-            return client.roll_back()
-        case AdminAction.UNLOAD:
-            return client.unload(_whole(client, target))
+    calls: dict[AdminAction, Callable[[], LoadedBundles]] = {
+        AdminAction.LIST: client.bundles,
+        AdminAction.LOAD: lambda: client.load(Path(target).absolute()),
+        AdminAction.SHADOW: lambda: client.shadow(_share(target)),
+        AdminAction.PROMOTE: lambda: client.promote(_whole(client, target)),
+        AdminAction.ROLL_BACK: client.roll_back,
+        AdminAction.UNLOAD: lambda: client.unload(_whole(client, target)),
+        AdminAction.RESET_DRIFT: client.reset_drift,
+    }
+    return calls[action]()
 
 
 def _share(text: str) -> float:

@@ -30,6 +30,7 @@ class LoadedBundle:
         backbone: Name of the network's backbone.
         alpha: Its false-alarm budget, in (0, 1).
         pending_images: Images that were admitted to it and are not yet answered.
+        drift_found: When its traffic was found to have drifted, ISO 8601; empty where it was not.
     """
 
     digest: str
@@ -38,6 +39,7 @@ class LoadedBundle:
     backbone: str
     alpha: float
     pending_images: int
+    drift_found: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,6 +16,7 @@ from service.batcher import Batcher
 from service.campaigns import CampaignGuard, principal_of_peer
 from service.codec import AnalysisCall, SentImage
 from service.decoding import Decoder, require_all
+from service.drift import DriftWatch
 from service.metrics import Metrics
 from service.security.call_record import current_call
 from service.security.disclosure import check_right
@@ -28,7 +29,7 @@ __all__ = ["Analysed", "Analysis", "Judged"]
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What is said about one image, the row of its batch, and whether it is in a campaign."""
+    """What is said about one image, its row, and whether to say that it is in a campaign."""
 
     detection: Detection
     row: Row[Findings]
@@ -53,6 +54,7 @@ class Analysis:
         metrics: Where answers are counted.
         quotas: Who counts what callers use.
         campaigns: Who looks for query campaigns.
+        drift: Who looks for drift; None for nobody.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Analysis:
         metrics: Metrics,
         quotas: Quotas,
         campaigns: CampaignGuard,
+        drift: DriftWatch | None,
     ) -> None:
         self._pipeline = pipeline
         self._batcher = batcher
@@ -71,6 +74,7 @@ class Analysis:
         self._metrics = metrics
         self._quotas = quotas
         self._campaigns = campaigns
+        self._drift = drift
 
     async def answer(self, call: AnalysisCall, *, remaining_s: float | None) -> Analysed:
         """Judge the images of a call.
@@ -114,9 +118,12 @@ class Analysis:
             in_campaign = self._campaigns.judge(
                 name, _seen(images, rows), request_id=record.request_id
             )
+            if self._drift is not None:
+                for row, each in zip(rows, in_campaign, strict=True):
+                    self._drift.see(name, row.batch, row.index, in_campaign=each)
             return Analysed(
                 tuple(
-                    self._judge(row, call.alpha, in_campaign=each)
+                    self._judge(row, call.alpha, in_campaign=each and self._campaigns.tells)
                     for row, each in zip(rows, in_campaign, strict=True)
                 ),
                 level,

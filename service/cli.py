@@ -223,6 +223,7 @@ def check(
         ShownImage,
         detections_json,
         detections_table,
+        drift_line,
         level_line,
         reason_lines,
     )
@@ -240,6 +241,7 @@ def check(
         "include_path": path and as_json,
         "include_explanation": explain,
     }
+    drift = None
     if server is None:
         from detector.bundle import load_bundle
         from service.devices import chosen_device
@@ -256,6 +258,7 @@ def check(
         )
         with Client(server, credentials=credentials, timeout_s=timeout_s) as client:
             detections = RemoteDetector(client).detect(images, **wanted)
+            drift = None if as_json else drift_line(client.bundle().drift)
     shown = [
         ShownImage(name=str(image), detection=detection)
         for image, detection in zip(images, detections, strict=True)
@@ -271,6 +274,8 @@ def check(
         for image in shown:
             for part in explanation_lines(image.name, image.detection):
                 console.print(part)
+        if drift is not None:
+            console.print(drift)
 
 
 @app.command(rich_help_panel=_ONLINE, epilog="Example: [bold]offpath demo --per-class 2[/bold]")

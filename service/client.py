@@ -21,8 +21,11 @@ from service.results import (
     ClassDescription,
     Detection,
     DetectReply,
+    DriftDescription,
+    DriftState,
     LayerDescription,
     LayerPath,
+    LayerShift,
     LayerWeight,
     Level,
     LevelDescription,
@@ -48,6 +51,11 @@ _LEVELS = {
     pb.LEVEL_FAST: Level.FAST,
     pb.LEVEL_STANDARD: Level.STANDARD,
     pb.LEVEL_THOROUGH: Level.THOROUGH,
+}
+_DRIFT_STATES = {
+    pb.DRIFT_STATE_UNSPECIFIED: DriftState.UNWATCHED,
+    pb.DRIFT_STATE_NONE: DriftState.NONE,
+    pb.DRIFT_STATE_FOUND: DriftState.FOUND,
 }
 _SENT_LEVELS: dict[Level | None, pb.Level] = {
     None: pb.LEVEL_UNSPECIFIED,
@@ -366,6 +374,17 @@ def _parse_bundle(reply: pb.GetBundleResponse) -> BundleDescription:
         layers=tuple(LayerDescription(name=e.name, gates=e.gates) for e in reply.layers),
         levels=tuple(_parse_level(level) for level in reply.levels),
         default_level=_LEVELS[reply.default_level],
+        drift=_parse_drift(reply.drift),
+    )
+
+
+def _parse_drift(message: pb.TrafficDrift) -> DriftDescription:
+    return DriftDescription(
+        state=_DRIFT_STATES[message.state],
+        since=message.since,
+        found=message.found,
+        advice=message.advice,
+        layers=tuple(LayerShift(name=each.name, ratio=each.ratio) for each in message.layers),
     )
 
 

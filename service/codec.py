@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 import numpy as np
@@ -17,6 +18,7 @@ from detector.images import ImageLimits, decode_image, image_from_pixels
 from detector.paths import PathVectors
 from detector.pipeline import Detection, LevelName, Verdict
 from service.admission import Priority
+from service.drift import DriftReport
 from service.explanation_codec import encode_explanation
 from service.security.disclosure import told_p_value
 from service.security.principal import ALL_RIGHTS, Right
@@ -31,6 +33,7 @@ __all__ = [
     "decode_request",
     "encode_bundle",
     "encode_detection",
+    "encode_drift",
     "encode_reply",
 ]
 
@@ -335,6 +338,31 @@ def encode_bundle(
         levels=_encode_levels(bundle, image_seconds or {}),
         default_level=_LEVELS[pipeline.default_level],
     )
+
+
+def encode_drift(
+    report: DriftReport | None, *, rights: frozenset[Right] = ALL_RIGHTS
+) -> pb.TrafficDrift:
+    """Whether the promise stands for the traffic, as a message.
+
+    Args:
+        report: What is known of the traffic; None where nobody looks.
+        rights: What the caller may be told beyond that.
+    """
+    if report is None:
+        return pb.TrafficDrift()
+    layers = report.layers if Right.EXPLANATION in rights else ()
+    return pb.TrafficDrift(
+        state=pb.DRIFT_STATE_NONE if report.found is None else pb.DRIFT_STATE_FOUND,
+        since=_encode_time(report.since),
+        found=_encode_time(report.found),
+        advice=report.advice,
+        layers=[pb.LayerShift(name=name, ratio=ratio) for name, ratio in layers],
+    )
+
+
+def _encode_time(time: datetime | None) -> str:
+    return "" if time is None else time.isoformat(timespec="seconds")
 
 
 def _encode_levels(bundle: Bundle, image_seconds: Mapping[str, float]) -> list[pb.CalibratedLevel]:

@@ -18,6 +18,7 @@ from service.campaign_watches import CampaignWatches
 from service.campaigns import CampaignGuard
 from service.codec import AnalysisCall
 from service.decoding import Decoder, require_all
+from service.drift import DriftReport, DriftWatch
 from service.engine_observer import EngineObserver
 from service.metrics import Metrics
 from service.security.quotas import Quotas
@@ -62,6 +63,8 @@ class Engine:
         )
         self.watch = watches.of(bundle)
         """What is remembered of callers' queries; other bundles with this network share it."""
+        self.drift = _drift_watch(bundle.pipeline, settings, metrics)
+        """Whether traffic still is what the bundle was calibrated on; None where nobody looks."""
         self.analysis = Analysis(
             bundle.pipeline,
             batcher=self.batcher,
@@ -74,6 +77,7 @@ class Engine:
                 exempt=settings.campaign_exempt_principals,
                 observer=metrics.campaigns,
             ),
+            drift=self.drift,
         )
         side = bundle.pipeline.preprocessing
         self.image = torch.zeros(3, side.height, side.width, dtype=torch.uint8)
@@ -85,6 +89,11 @@ class Engine:
     def digest(self) -> str:
         """The bundle's digest."""
         return self.bundle.manifest.digest
+
+    @property
+    def drift_report(self) -> DriftReport | None:
+        """What is known of the traffic; None where nobody looks."""
+        return None if self.drift is None else self.drift.report()
 
     @property
     def is_fit(self) -> bool:
@@ -137,6 +146,17 @@ class Engine:
         finished = await self.batcher.stop(timeout_s=timeout_s)
         self.decoder.close()
         return finished
+
+
+def _drift_watch(pipeline: Pipeline, settings: Settings, metrics: Metrics) -> DriftWatch | None:
+    if not settings.watch_drift:
+        return None
+    return DriftWatch(
+        pipeline,
+        delta=settings.drift_delta,
+        share=settings.drift_principal_share,
+        counted=metrics.drift.images.inc,
+    )
 
 
 def _limits(pipeline: Pipeline, settings: Settings) -> BatchLimits:

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, Info, Proce
 from service.batch_metrics import SECONDS, BatchMetrics
 from service.bundle_metrics import BundleMetrics, ShadowMetrics
 from service.campaign_metrics import CampaignMetrics
+from service.drift_metrics import DriftMetrics
 from service.errors import INTERNAL_REASON, STATUS_TABLE
 from service.image_metrics import ImageMetrics
 
@@ -31,6 +32,7 @@ class Metrics:
         batches: Those of the queue and of batches.
         images: Those of verdicts.
         campaigns: Those of query campaigns.
+        drift: Those of drift.
         bundles: Those of bundles that come and go.
         shadow: Those of a bundle that judges beside the one that answers.
     """
@@ -40,6 +42,7 @@ class Metrics:
         self.batches = BatchMetrics(registry)
         self.images = ImageMetrics(registry)
         self.campaigns = CampaignMetrics(registry)
+        self.drift = DriftMetrics(registry)
         self.bundles = BundleMetrics(registry)
         self.shadow = ShadowMetrics(registry)
         ProcessCollector(registry=registry)

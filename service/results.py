@@ -18,10 +18,13 @@ __all__ = [
     "ClassDescription",
     "DetectReply",
     "Detection",
+    "DriftDescription",
+    "DriftState",
     "FieldViolation",
     "InvalidRequestError",
     "LayerDescription",
     "LayerPath",
+    "LayerShift",
     "LayerWeight",
     "Level",
     "LevelDescription",
@@ -192,6 +195,45 @@ class LevelDescription:
     milliseconds_per_image: float | None
 
 
+class DriftState(StrEnum):
+    """Whether traffic still looks like the calibration images."""
+
+    UNWATCHED = "unwatched"
+    """The server does not look."""
+    NONE = "none"
+    """Nothing speaks against it, so far."""
+    FOUND = "found"
+    """It does not: the false-alarm promise is withdrawn for the server's traffic."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LayerShift:
+    """A layer, and the least share of its gates that have moved, in [0, 1]."""
+
+    name: str
+    ratio: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DriftDescription:
+    """Whether the promise of a bundle stands for the traffic of a server.
+
+    Args:
+        state: Whether there is drift.
+        since: When the first image was looked at, ISO 8601; empty before.
+        found: When drift was found, ISO 8601; empty where none was.
+        advice: What to do, for people; empty where no drift was found.
+        layers: Where drift was found, the layers whose gates moved furthest, furthest first; empty
+            where they are not told.
+    """
+
+    state: DriftState = DriftState.UNWATCHED
+    since: str = ""
+    found: str = ""
+    advice: str = ""
+    layers: tuple[LayerShift, ...] = ()
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BundleDescription:
     """What a server has loaded.
@@ -211,6 +253,7 @@ class BundleDescription:
         layers: The gated layers, in the network's order.
         levels: The levels that a call may ask for, cheapest first.
         default_level: The one of them that answers where none is asked for.
+        drift: Whether the promise stands for the server's traffic.
     """
 
     digest: str
@@ -227,6 +270,7 @@ class BundleDescription:
     layers: tuple[LayerDescription, ...]
     levels: tuple[LevelDescription, ...]
     default_level: Level
+    drift: DriftDescription = DriftDescription()
 
 
 @dataclass(frozen=True, slots=True)

@@ -224,6 +224,7 @@ class DetectionServer:
         """Tell which bundle answers from now on, and attend to its engine instead of another."""
         self._describe_bundle(engine.bundle)
         self._metrics.campaigns.active.set_function(engine.watch.active)
+        self._metrics.drift.follow(engine.drift)
         if self._attendance is not None:
             self._attendance.cancel()
         attendance = attend(

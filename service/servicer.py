@@ -60,7 +60,11 @@ class DetectionServicer(pb_grpc.DetectionServiceServicer):
         context: Any,  # noqa: ARG002  # gRPC passes it
     ) -> pb.GetBundleResponse:
         """Describe the bundle that answers."""
-        return self._engines.active.description
+        engine, reply = self._engines.active, pb.GetBundleResponse()
+        reply.CopyFrom(engine.description)
+        rights = current_principal().rights
+        reply.drift.CopyFrom(codec.encode_drift(engine.drift_report, rights=rights))
+        return reply
 
     def _reply(self, engine: Engine, call: DetectCall, analysed: Analysed) -> pb.DetectResponse:
         rights = current_principal().rights

@@ -185,6 +185,20 @@ class Settings(BaseSettings):
     """Principals that are not watched: those that send frames of still cameras, or sweeps of small
     changes, which cannot be told from a campaign. Where callers have no names, their addresses."""
 
+    watch_drift: bool = True
+    """Whether to look for drift: whether unsuspicious images still score as calibration images do.
+    On: it costs some 15 microseconds an image, and the promise says nothing about other traffic."""
+
+    drift_delta: Annotated[float, Field(gt=0, lt=1)] = 1e-3
+    """Probability that traffic like the calibration images ever raises the alarm, however long the
+    server runs. One in a thousand: a tenth of it would cost little, 2.3 nats of evidence beside the
+    17 that drift takes anyway, and a false alarm costs a calibration."""
+
+    drift_principal_share: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Most of the traffic that one principal counts for, so that an attack by a few is not taken
+    for drift of all; with fewer than ten principals that send, an equal share for each. Principals
+    are those of campaigns."""
+
     tls_certificate: Path | None = None
     """PEM file with the server's certificate and its chain. Unset: no TLS. This and the next three
     are read again when they change; what cannot be used keeps what was loaded before."""

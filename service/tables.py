@@ -11,12 +11,13 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from service.results import Detection, Verdict
+from service.results import Detection, DriftDescription, Verdict
 
 __all__ = [
     "ShownImage",
     "detections_json",
     "detections_table",
+    "drift_line",
     "level_line",
     "reason_lines",
     "verdict_text",
@@ -73,6 +74,15 @@ def level_line(detection: Detection) -> Text:
     """Which level answered and what it costs, for below the table."""
     passes = "1 pass" if detection.passes == 1 else f"{detection.passes} passes"
     return Text(f"Level {detection.level}: {passes} of the network for each image.", style="dim")
+
+
+def drift_line(drift: DriftDescription) -> Text | None:
+    """That the promise is withdrawn, since when and what to do; None where it is not."""
+    if not drift.found:
+        return None
+    layers = ", ".join(f"{layer.name} {layer.ratio:.3f}" for layer in drift.layers)
+    moved = f" Layers that moved furthest: {layers}." if layers else ""
+    return Text.assemble((f"Drift found at {drift.found}. ", "bold yellow"), drift.advice + moved)
 
 
 def reason_lines(images: Sequence[ShownImage]) -> list[Text]:

@@ -112,6 +112,12 @@ class Pipeline:
         return tuple(self.conformal.counts.tolist())
 
     @property
+    def open_rates(self) -> Tensor:
+        """Share of clean images of each class that open each gate, in main memory, (K, G)."""
+        path_scores = self.levels[self.default_level].suspicion.statistics.path_scores
+        return path_scores.open_rates.cpu()
+
+    @property
     def smallest_alpha(self) -> float:
         """The least budget that at least one class can promise."""
         return min(self.conformal.smallest_alpha(c) for c in range(len(self.class_names)))

@@ -36,6 +36,11 @@ class BernoulliScore(LayerScore):
             raise ValueError(f"kappa should be positive. Found {kappa}.")
         self.kappa = kappa
 
+    @property
+    def open_rates(self) -> Tensor:
+        """Share of clean images of each class that open each gate, p, shape (K, G)."""
+        return torch.sigmoid(-self.weight)
+
     def open_shares(self, classes: Tensor) -> Tensor:
         """Share of the clean images of some classes in which each gate is open, shrunken as above.
 
@@ -45,7 +50,7 @@ class BernoulliScore(LayerScore):
         Returns:
             In (0, 1), float of shape (B, G).
         """
-        return torch.sigmoid(-self.weight.index_select(0, classes))
+        return self.open_rates.index_select(0, classes)
 
     @override
     def _affine(self, statistics: PathStatistics) -> tuple[Tensor, Tensor]:

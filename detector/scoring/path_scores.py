@@ -50,6 +50,11 @@ class PathScores(nn.Module):
         """Name of each of the S statistics, as ``bits/own:layer1.0.conv1``."""
         return tuple(f"{key}/{name}" for key, score in self._items() for name in score.names)
 
+    @property
+    def open_rates(self) -> Tensor:
+        """Share of clean images of each class that open each gate, float of shape (K, G)."""
+        return cast("BernoulliScore", self.scores["bits"]).open_rates
+
     @classmethod
     def from_state(cls, layout: PathLayout, classes: int, state: dict[str, Tensor]) -> Self:
         """The scores whose ``state_dict`` this is.

@@ -78,6 +78,11 @@ class CampaignGuard:
         self._exempt = exempt
         self._observer = observer
 
+    @property
+    def tells(self) -> bool:
+        """Whether callers are told which of their images belong to a campaign."""
+        return self._policy is CampaignPolicy.FLAG
+
     def judge(
         self,
         principal: str,
@@ -85,7 +90,7 @@ class CampaignGuard:
         *,
         request_id: str,
     ) -> list[bool]:
-        """Whether to tell the caller of each image that it belongs to a campaign.
+        """Whether each image belongs to a campaign, as far as its principal is watched.
 
         Args:
             principal: Who calls.
@@ -117,4 +122,4 @@ class CampaignGuard:
                 "identical to many. Send others, or try again later.",
                 retry_after_s=max(sighting.retry_after_s for sighting in sightings),
             )
-        return [self._policy is CampaignPolicy.FLAG and s.belongs for s in sightings]
+        return [sighting.belongs for sighting in sightings]

@@ -16,6 +16,7 @@ from tests.figures.batch_independence import batch_independence
 from tests.figures.bench import Bench
 from tests.figures.campaigns import campaigns
 from tests.figures.cancellation import cancellation
+from tests.figures.drift import drift
 from tests.figures.evaluation import evaluation
 from tests.figures.explanation import explanation
 from tests.figures.extract_memory import extract_memory
@@ -48,6 +49,7 @@ _MEASUREMENTS: dict[str, Measurement] = {
     "extract-memory": extract_memory,
     "attacks": attacks,
     "shift": shift,
+    "drift": drift,
     "adaptive": adaptive,
     "campaigns": campaigns,
     "paper-table": paper_table,

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from detector.bundle import Bundle
+from detector.conformal import ConformalTable, Promise
 from detector.decoupling import Backbone
 from detector.errors import BudgetError, InvalidInputError
 from detector.explanation import ExplainedGate, ExplainedLayer, Explanation, NearImage, Rival
@@ -33,11 +34,19 @@ SIDE = 8
 FAILING_PIXEL = 251
 
 
+def calibration() -> ConformalTable:
+    """Scores from 0 to 199, evenly, of 400, 400 and 50 images."""
+    predicted = torch.repeat_interleave(torch.arange(3), torch.tensor([400, 400, 50]))
+    scores = torch.cat([torch.arange(400) % 200, torch.arange(400) % 200, torch.arange(50) * 4])
+    return ConformalTable(scores, predicted, 3, promise=Promise())
+
+
 @dataclass(frozen=True)
 class FakeLevel:
     name: LevelName
     copies: tuple[str, ...]
     fusion: FusionName = FusionName.ONE_CLASS
+    conformal: ConformalTable = field(default_factory=calibration)
 
     @property
     def passes(self) -> int:
@@ -66,6 +75,7 @@ class FakePipeline:
         ),
     }
     default_level = LevelName.STANDARD
+    open_rates = torch.full((3, 12), 0.5)
     device = "cpu"
 
     def __init__(self) -> None:

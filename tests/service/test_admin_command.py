@@ -35,6 +35,7 @@ LOADED = LoadedBundles(
             backbone="cifar-resnet20",
             alpha=0.05,
             pending_images=4,
+            drift_found="2020-08-24T00:00:00+00:00" if place is BundlePlace.ACTIVE else "",
         )
         for place, digest in DIGESTS.items()
     ),
@@ -82,6 +83,8 @@ def test_what_is_loaded_is_a_table_and_a_line_about_the_shadow(
     shown = " ".join(capsys.readouterr().out.split())
     for place, digest in DIGESTS.items():
         assert f"{place} {digest[:12]}" in shown
+    assert shown.count("Drift found") == 1
+    assert f"Drift found for {DIGESTS[BundlePlace.ACTIVE][:12]} at 2020-08-24T00:00" in shown
     assert "Shadow of 25%: 16 images in 8 calls, 2 with another class, 5 with another" in shown
     assert "apart by 0.125 on average; 3 calls left out, 1 failed" in shown
 
@@ -103,6 +106,7 @@ def test_programs_get_json(asked: Any, capsys: pytest.CaptureFixture[str]) -> No
         (["promote", "c3"], ("promote", "c3")),
         (["promote", ""], ("promote", "")),  # both begin so: for the server to refuse
         (["roll-back"], ("roll_back",)),
+        (["reset-drift"], ("reset_drift",)),
         (["unload", "a1"], ("unload", DIGESTS[BundlePlace.ACTIVE])),
     ],
 )

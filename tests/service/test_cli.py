@@ -25,7 +25,15 @@ from detector.jobs.train import TrainingOptions, TrainingResult
 from detector.path_table import SplitName
 from detector.scoring.classifiers import ClassifierName
 from service import cli
-from service.results import Detection, DetectReply, LayerWeight, Level, Verdict
+from service.results import (
+    Detection,
+    DetectReply,
+    DriftDescription,
+    DriftState,
+    LayerWeight,
+    Level,
+    Verdict,
+)
 
 COMMANDS = ("serve", "check", "demo", "token", "cifar10", "train", "extract", "calibrate")
 
@@ -273,9 +281,9 @@ def test_check_refuses_what_it_cannot_use(
     assert named in one_sentence(capsys)
 
 
-def test_check_asks_a_server_in_calls_of_bounded_size(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Numbers of images in the calls to a server that finds all on path, and has seen drift."""
     sizes = []
     detection = Detection(
         predicted_class=0,
@@ -302,7 +310,22 @@ def test_check_asks_a_server_in_calls_of_bounded_size(
         def __exit__(self, *_: object) -> None:
             pass
 
-    monkeypatch.setattr("service.client.Client", lambda *_, **__: FakeClient(detect=detect))
+    drift = DriftDescription(state=DriftState.FOUND, found="2020-08-23", advice="Calibrate anew.")
+    client = FakeClient(detect=detect, bundle=lambda: SimpleNamespace(drift=drift))
+    monkeypatch.setattr("service.client.Client", lambda *_, **__: client)
+    return sizes
+
+
+def test_check_says_that_a_server_has_seen_drift(
+    sizes: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["check", "x.png", "--server", "h:1"]) == 0
+    assert "Drift found at 2020-08-23. Calibrate anew." in capsys.readouterr().out
+
+
+def test_check_asks_a_server_in_calls_of_bounded_size(
+    sizes: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert cli.run(["check", *(["x.png"] * 70), "--server", "h:1", "--json"]) == 0
     assert sizes == [32, 32, 6]
     assert len(json.loads(capsys.readouterr().out)) == 70

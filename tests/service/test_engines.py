@@ -111,6 +111,37 @@ async def test_a_loaded_bundle_stands_by_and_is_promoted_and_rolled_back(engines
     assert places(engines) == {Place.ACTIVE: FIRST, Place.STANDBY: SECOND}
 
 
+async def test_a_promoted_bundle_looks_for_drift_anew_and_the_one_before_keeps_what_it_found(
+    engines: Engines, server: DetectionServer
+) -> None:
+    engines.active.drift = SimpleNamespace(  # type: ignore[assignment]  # has found drift
+        alarm=True, log_martingale=9.0, layers=("first",), layer_ratio=lambda index: 0.5
+    )
+    await engines.load(folder("second"))
+    engines.promote(SECOND)
+    assert await line(server, "offpath_drift_alarm") == "offpath_drift_alarm 0.0"
+    assert await line(server, 'offpath_layer_drift_ratio{layer="second"}')
+    engines.roll_back()
+    assert await line(server, "offpath_drift_alarm") == "offpath_drift_alarm 1.0"
+    found = await line(server, "offpath_layer_drift_ratio")  # one line: those of the other are gone
+    assert found == 'offpath_layer_drift_ratio{layer="first"} 0.5'
+
+
+async def test_what_the_shadow_judges_is_not_looked_at_for_drift(
+    engines: Engines, server: DetectionServer, images: Any
+) -> None:
+    await engines.load(folder("second"))
+    engines.start_shadow(1.0)
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        await pb_grpc.DetectionServiceStub(channel).Detect(request(images))
+    await settled(lambda: engines.shadow.report.calls == 1)
+    assert engines.standby is not None
+    assert engines.standby.drift is not None
+    assert engines.active.drift is not None
+    assert engines.standby.drift.report().since is None
+    assert engines.active.drift.report().since is not None
+
+
 async def test_a_call_that_is_repeated_leads_nowhere_else(engines: Engines) -> None:
     await engines.load(folder("second"))
     await engines.load(folder("second"))

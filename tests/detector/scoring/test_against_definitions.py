@@ -43,6 +43,14 @@ def test_bernoulli_is_the_log_likelihood_of_shrunken_rates(clean, probe):
     assert_costs(score.deviation(probe.path, probe.predicted), costs, probe.predicted)
 
 
+def test_bernoulli_knows_how_often_each_gate_is_open(clean):
+    """Each rate is the mean over the class, drawn towards the layer's by ten images at most."""
+    rates = BernoulliScore(LAYOUT, 4, kappa=10).fit(clean).open_rates
+    for label in range(4):
+        bits = clean.sample.path.bits[clean.labels == label].float()
+        assert rates[label].tolist() == pytest.approx(bits.mean(dim=0).tolist(), abs=10 / 110)
+
+
 def bernoulli_costs(clean: CleanImages, probe: Observation) -> torch.Tensor:
     """Negative log-likelihood of each layer under each class, float64 of shape (B, K, L)."""
     bits = clean.sample.path.bits.double()

@@ -23,7 +23,7 @@ from service.metrics import Metrics
 from service.server import DetectionServer
 
 README = Path(__file__).parents[3] / "README.md"
-LABELS = {"code", "kind", "level", "le", "method", "outcome", "reason", "verdict", "what"}
+LABELS = {"code", "kind", "layer", "level", "le", "method", "outcome", "reason", "verdict", "what"}
 BUNDLE_LABELS = {"backbone", "created", "digest", "schema_version"}
 
 
@@ -109,6 +109,8 @@ async def test_series_that_alarms_watch_start_at_zero(server: DetectionServer) -
         'offpath_abstentions_total{reason="rounding_decides"} 0.0',
         "offpath_allowed_alarms_total 0.0",
         "offpath_alarm_budget_ratio 0.05",
+        "offpath_drift_alarm 0.0",
+        "offpath_drift_images_total 0.0",
     ):
         assert line in lines
     (started,) = (line for line in lines if line.startswith("process_start_time_seconds "))

@@ -34,6 +34,7 @@ REQUESTS = {
     "Shadow": pb.ShadowRequest(share=1),
     "Promote": pb.PromoteRequest(digest="d1" * 32),
     "RollBack": pb.RollBackRequest(),
+    "ResetDrift": pb.ResetDriftRequest(),
     "Unload": pb.UnloadRequest(digest="d1" * 32),
 }
 

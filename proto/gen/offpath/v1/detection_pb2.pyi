@@ -26,6 +26,12 @@ class Verdict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     VERDICT_ON_PATH: _ClassVar[Verdict]
     VERDICT_OFF_PATH: _ClassVar[Verdict]
     VERDICT_ABSTAIN: _ClassVar[Verdict]
+
+class DriftState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    DRIFT_STATE_UNSPECIFIED: _ClassVar[DriftState]
+    DRIFT_STATE_NONE: _ClassVar[DriftState]
+    DRIFT_STATE_FOUND: _ClassVar[DriftState]
 PRIORITY_UNSPECIFIED: Priority
 PRIORITY_INTERACTIVE: Priority
 PRIORITY_BULK: Priority
@@ -37,6 +43,9 @@ VERDICT_UNSPECIFIED: Verdict
 VERDICT_ON_PATH: Verdict
 VERDICT_OFF_PATH: Verdict
 VERDICT_ABSTAIN: Verdict
+DRIFT_STATE_UNSPECIFIED: DriftState
+DRIFT_STATE_NONE: DriftState
+DRIFT_STATE_FOUND: DriftState
 
 class DetectRequest(_message.Message):
     __slots__ = ("images", "alpha", "include_path", "include_layers", "level", "priority", "include_explanation")
@@ -221,7 +230,7 @@ class GetBundleRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetBundleResponse(_message.Message):
-    __slots__ = ("digest", "schema_version", "created", "classes", "alpha", "smallest_alpha", "confidence", "guarantee", "backbone", "input_height", "input_width", "layers", "levels", "default_level")
+    __slots__ = ("digest", "schema_version", "created", "classes", "alpha", "smallest_alpha", "confidence", "guarantee", "backbone", "input_height", "input_width", "layers", "levels", "default_level", "drift")
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     SCHEMA_VERSION_FIELD_NUMBER: _ClassVar[int]
     CREATED_FIELD_NUMBER: _ClassVar[int]
@@ -236,6 +245,7 @@ class GetBundleResponse(_message.Message):
     LAYERS_FIELD_NUMBER: _ClassVar[int]
     LEVELS_FIELD_NUMBER: _ClassVar[int]
     DEFAULT_LEVEL_FIELD_NUMBER: _ClassVar[int]
+    DRIFT_FIELD_NUMBER: _ClassVar[int]
     digest: str
     schema_version: int
     created: str
@@ -250,7 +260,30 @@ class GetBundleResponse(_message.Message):
     layers: _containers.RepeatedCompositeFieldContainer[GatedLayer]
     levels: _containers.RepeatedCompositeFieldContainer[CalibratedLevel]
     default_level: Level
-    def __init__(self, digest: _Optional[str] = ..., schema_version: _Optional[int] = ..., created: _Optional[str] = ..., classes: _Optional[_Iterable[_Union[CalibratedClass, _Mapping]]] = ..., alpha: _Optional[float] = ..., smallest_alpha: _Optional[float] = ..., confidence: _Optional[float] = ..., guarantee: _Optional[str] = ..., backbone: _Optional[str] = ..., input_height: _Optional[int] = ..., input_width: _Optional[int] = ..., layers: _Optional[_Iterable[_Union[GatedLayer, _Mapping]]] = ..., levels: _Optional[_Iterable[_Union[CalibratedLevel, _Mapping]]] = ..., default_level: _Optional[_Union[Level, str]] = ...) -> None: ...
+    drift: TrafficDrift
+    def __init__(self, digest: _Optional[str] = ..., schema_version: _Optional[int] = ..., created: _Optional[str] = ..., classes: _Optional[_Iterable[_Union[CalibratedClass, _Mapping]]] = ..., alpha: _Optional[float] = ..., smallest_alpha: _Optional[float] = ..., confidence: _Optional[float] = ..., guarantee: _Optional[str] = ..., backbone: _Optional[str] = ..., input_height: _Optional[int] = ..., input_width: _Optional[int] = ..., layers: _Optional[_Iterable[_Union[GatedLayer, _Mapping]]] = ..., levels: _Optional[_Iterable[_Union[CalibratedLevel, _Mapping]]] = ..., default_level: _Optional[_Union[Level, str]] = ..., drift: _Optional[_Union[TrafficDrift, _Mapping]] = ...) -> None: ...
+
+class TrafficDrift(_message.Message):
+    __slots__ = ("state", "since", "found", "advice", "layers")
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    FOUND_FIELD_NUMBER: _ClassVar[int]
+    ADVICE_FIELD_NUMBER: _ClassVar[int]
+    LAYERS_FIELD_NUMBER: _ClassVar[int]
+    state: DriftState
+    since: str
+    found: str
+    advice: str
+    layers: _containers.RepeatedCompositeFieldContainer[LayerShift]
+    def __init__(self, state: _Optional[_Union[DriftState, str]] = ..., since: _Optional[str] = ..., found: _Optional[str] = ..., advice: _Optional[str] = ..., layers: _Optional[_Iterable[_Union[LayerShift, _Mapping]]] = ...) -> None: ...
+
+class LayerShift(_message.Message):
+    __slots__ = ("name", "ratio")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    RATIO_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    ratio: float
+    def __init__(self, name: _Optional[str] = ..., ratio: _Optional[float] = ...) -> None: ...
 
 class CalibratedClass(_message.Message):
     __slots__ = ("name", "calibration_images")

@@ -24,45 +24,49 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1coffpath/admin/v1/admin.proto\x12\x10offpath.admin.v1\"\x90\x01\n\x0cLoadedBundle\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12&\n\x05place\x18\x02 \x01(\x0e\x32\x17.offpath.admin.v1.Place\x12\x0f\n\x07\x63reated\x18\x03 \x01(\t\x12\x10\n\x08\x62\x61\x63kbone\x18\x04 \x01(\t\x12\r\n\x05\x61lpha\x18\x05 \x01(\x01\x12\x16\n\x0epending_images\x18\x06 \x01(\r\"\xe7\x01\n\x0cShadowReport\x12\r\n\x05share\x18\x01 \x01(\x01\x12\r\n\x05\x63\x61lls\x18\x02 \x01(\x04\x12\x15\n\rdropped_calls\x18\x03 \x01(\x04\x12\x14\n\x0c\x66\x61iled_calls\x18\x04 \x01(\x04\x12\x0e\n\x06images\x18\x05 \x01(\x04\x12\x1b\n\x13\x63lass_disagreements\x18\x06 \x01(\x04\x12\x1d\n\x15verdict_disagreements\x18\x07 \x01(\x04\x12$\n\x17mean_p_value_difference\x18\x08 \x01(\x01H\x00\x88\x01\x01\x42\x1a\n\x18_mean_p_value_difference\"i\n\x06Loaded\x12/\n\x07\x62undles\x18\x01 \x03(\x0b\x32\x1e.offpath.admin.v1.LoadedBundle\x12.\n\x06shadow\x18\x02 \x01(\x0b\x32\x1e.offpath.admin.v1.ShadowReport\"\x14\n\x12ListBundlesRequest\"?\n\x13ListBundlesResponse\x12(\n\x06loaded\x18\x01 \x01(\x0b\x32\x18.offpath.admin.v1.Loaded\"#\n\x11LoadBundleRequest\x12\x0e\n\x06\x66older\x18\x01 \x01(\t\"N\n\x12LoadBundleResponse\x12(\n\x06loaded\x18\x01 \x01(\x0b\x32\x18.offpath.admin.v1.Loaded\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\"\x1e\n\rShadowRequest\x12\r\n\x05share\x18\x01 \x01(\x01\":\n\x0eShadowResponse\x12(\n\x06loaded\x18\x01 \x01(\x0b\x32\x18.offpath.admin.v1.Loaded\" \n\x0ePromoteRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\";\n\x0fPromoteResponse\x12(\n\x06loaded\x18\x01 \x01(\x0b\x32\x18.offpath.admin.v1.Loaded\"\x11\n\x0fRollBackRequest\"<\n\x10RollBackResponse\x12(\n\x06loaded\x18\x01 \x01(\x0b\x32\x18.offpath.admin.v1.Loaded\"\x1f\n\rUnloadRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\":\n\x0eUnloadResponse\x12(\n\x06loaded\x18\x01 \x01(\x0b\x32\x18.offpath.admin.v1.Loaded*W\n\x05Place\x12\x15\n\x11PLACE_UNSPECIFIED\x10\x00\x12\x10\n\x0cPLACE_ACTIVE\x10\x01\x12\x11\n\rPLACE_STANDBY\x10\x02\x12\x12\n\x0ePLACE_PREVIOUS\x10\x03\x32\x80\x04\n\x0c\x41\x64minService\x12Z\n\x0bListBundles\x12$.offpath.admin.v1.ListBundlesRequest\x1a%.offpath.admin.v1.ListBundlesResponse\x12W\n\nLoadBundle\x12#.offpath.admin.v1.LoadBundleRequest\x1a$.offpath.admin.v1.LoadBundleResponse\x12K\n\x06Shadow\x12\x1f.offpath.admin.v1.ShadowRequest\x1a .offpath.admin.v1.ShadowResponse\x12N\n\x07Promote\x12 .offpath.admin.v1.PromoteRequest\x1a!.offpath.admin.v1.PromoteResponse\x12Q\n\x08RollBack\x12!.offpath.admin.v1.RollBackRequest\x1a\".offpath.admin.v1.RollBackResponse\x12K\n\x06Unload\x12\x1f.offpath.admin.v1.UnloadRequest\x1a .offpath.admin.v1.UnloadResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1coffpath/admin/v1/admin.proto\x12\x10offpath.admin.v1\"\xa5\x01\n\x0cLoadedBundle\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12&\n\x05place\x18\x02 \x01(\x0e\x32\x17.offpath.admin.v1.Place\x12\x0f\n\x07\x63reated\x18\x03 \x01(\t\x12\x10\n\x08\x62\x61\x63kbone\x18\x04 \x01(\t\x12\r\n\x05\x61lpha\x18\x05 \x01(\x01\x12\x16\n\x0epending_images\x18\x06 \x01(\r\x12\x13\n\x0b\x64rift_found\x18\x07 \x01(\t\"\xe7\x01\n\x0cShadowReport\x12\r\n\x05share\x18\x01 \x01(\x01\x12\r\n\x05\x63\x61lls\x18\x02 \x01(\x04\x12\x15\n\rdropped_calls\x18\x03 \x01(\x04\x12\x14\n\x0c\x66\x61iled_calls\x18\x04 \x01(\x04\x12\x0e\n\x06images\x18\x05 \x01(\x04\x12\x1b\n\x13\x63lass_disagreements\x18\x06 \x01(\x04\x12\x1d\n\x15verdict_disagreements\x18\x07 \x01(\x04\x12$\n\x17mean_p_value_difference\x18\x08 \x01(\x01H\x00\x88\x01\x01\x42\x1a\n\x18_mean_p_value_difference\"i\n\x06Loaded\x12/\n\x07\x62undles\x18\x01 \x03(\x0b\x32\x1e.offpath.admin.v1.LoadedBundle\x12.\n\x06shadow\x18\x02 \x01(\x0b\x32\x1e.offpath.admin.v1.ShadowReport\"\x14\n\x12ListBundlesRequest\"?\n\x13ListBundlesResponse\x12(\n\x06loaded\x18\x01 \x01(\x0b\x32\x18.offpath.admin.v1.Loaded\"#\n\x11LoadBundleRequest\x12\x0e\n\x06\x66older\x18\x01 \x01(\t\"N\n\x12LoadBundleResponse\x12(\n\x06loaded\x18\x01 \x01(\x0b\x32\x18.offpath.admin.v1.Loaded\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\"\x1e\n\rShadowRequest\x12\r\n\x05share\x18\x01 \x01(\x01\":\n\x0eShadowResponse\x12(\n\x06loaded\x18\x01 \x01(\x0b\x32\x18.offpath.admin.v1.Loaded\" \n\x0ePromoteRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\";\n\x0fPromoteResponse\x12(\n\x06loaded\x18\x01 \x01(\x0b\x32\x18.offpath.admin.v1.Loaded\"\x11\n\x0fRollBackRequest\"<\n\x10RollBackResponse\x12(\n\x06loaded\x18\x01 \x01(\x0b\x32\x18.offpath.admin.v1.Loaded\"\x1f\n\rUnloadRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\":\n\x0eUnloadResponse\x12(\n\x06loaded\x18\x01 \x01(\x0b\x32\x18.offpath.admin.v1.Loaded\"\x13\n\x11ResetDriftRequest\">\n\x12ResetDriftResponse\x12(\n\x06loaded\x18\x01 \x01(\x0b\x32\x18.offpath.admin.v1.Loaded*W\n\x05Place\x12\x15\n\x11PLACE_UNSPECIFIED\x10\x00\x12\x10\n\x0cPLACE_ACTIVE\x10\x01\x12\x11\n\rPLACE_STANDBY\x10\x02\x12\x12\n\x0ePLACE_PREVIOUS\x10\x03\x32\xd9\x04\n\x0c\x41\x64minService\x12Z\n\x0bListBundles\x12$.offpath.admin.v1.ListBundlesRequest\x1a%.offpath.admin.v1.ListBundlesResponse\x12W\n\nLoadBundle\x12#.offpath.admin.v1.LoadBundleRequest\x1a$.offpath.admin.v1.LoadBundleResponse\x12K\n\x06Shadow\x12\x1f.offpath.admin.v1.ShadowRequest\x1a .offpath.admin.v1.ShadowResponse\x12N\n\x07Promote\x12 .offpath.admin.v1.PromoteRequest\x1a!.offpath.admin.v1.PromoteResponse\x12Q\n\x08RollBack\x12!.offpath.admin.v1.RollBackRequest\x1a\".offpath.admin.v1.RollBackResponse\x12K\n\x06Unload\x12\x1f.offpath.admin.v1.UnloadRequest\x1a .offpath.admin.v1.UnloadResponse\x12W\n\nResetDrift\x12#.offpath.admin.v1.ResetDriftRequest\x1a$.offpath.admin.v1.ResetDriftResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'offpath.admin.v1.admin_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PLACE']._serialized_start=1103
-  _globals['_PLACE']._serialized_end=1190
+  _globals['_PLACE']._serialized_start=1209
+  _globals['_PLACE']._serialized_end=1296
   _globals['_LOADEDBUNDLE']._serialized_start=51
-  _globals['_LOADEDBUNDLE']._serialized_end=195
-  _globals['_SHADOWREPORT']._serialized_start=198
-  _globals['_SHADOWREPORT']._serialized_end=429
-  _globals['_LOADED']._serialized_start=431
-  _globals['_LOADED']._serialized_end=536
-  _globals['_LISTBUNDLESREQUEST']._serialized_start=538
-  _globals['_LISTBUNDLESREQUEST']._serialized_end=558
-  _globals['_LISTBUNDLESRESPONSE']._serialized_start=560
-  _globals['_LISTBUNDLESRESPONSE']._serialized_end=623
-  _globals['_LOADBUNDLEREQUEST']._serialized_start=625
-  _globals['_LOADBUNDLEREQUEST']._serialized_end=660
-  _globals['_LOADBUNDLERESPONSE']._serialized_start=662
-  _globals['_LOADBUNDLERESPONSE']._serialized_end=740
-  _globals['_SHADOWREQUEST']._serialized_start=742
-  _globals['_SHADOWREQUEST']._serialized_end=772
-  _globals['_SHADOWRESPONSE']._serialized_start=774
-  _globals['_SHADOWRESPONSE']._serialized_end=832
-  _globals['_PROMOTEREQUEST']._serialized_start=834
-  _globals['_PROMOTEREQUEST']._serialized_end=866
-  _globals['_PROMOTERESPONSE']._serialized_start=868
-  _globals['_PROMOTERESPONSE']._serialized_end=927
-  _globals['_ROLLBACKREQUEST']._serialized_start=929
-  _globals['_ROLLBACKREQUEST']._serialized_end=946
-  _globals['_ROLLBACKRESPONSE']._serialized_start=948
-  _globals['_ROLLBACKRESPONSE']._serialized_end=1008
-  _globals['_UNLOADREQUEST']._serialized_start=1010
-  _globals['_UNLOADREQUEST']._serialized_end=1041
-  _globals['_UNLOADRESPONSE']._serialized_start=1043
-  _globals['_UNLOADRESPONSE']._serialized_end=1101
-  _globals['_ADMINSERVICE']._serialized_start=1193
-  _globals['_ADMINSERVICE']._serialized_end=1705
+  _globals['_LOADEDBUNDLE']._serialized_end=216
+  _globals['_SHADOWREPORT']._serialized_start=219
+  _globals['_SHADOWREPORT']._serialized_end=450
+  _globals['_LOADED']._serialized_start=452
+  _globals['_LOADED']._serialized_end=557
+  _globals['_LISTBUNDLESREQUEST']._serialized_start=559
+  _globals['_LISTBUNDLESREQUEST']._serialized_end=579
+  _globals['_LISTBUNDLESRESPONSE']._serialized_start=581
+  _globals['_LISTBUNDLESRESPONSE']._serialized_end=644
+  _globals['_LOADBUNDLEREQUEST']._serialized_start=646
+  _globals['_LOADBUNDLEREQUEST']._serialized_end=681
+  _globals['_LOADBUNDLERESPONSE']._serialized_start=683
+  _globals['_LOADBUNDLERESPONSE']._serialized_end=761
+  _globals['_SHADOWREQUEST']._serialized_start=763
+  _globals['_SHADOWREQUEST']._serialized_end=793
+  _globals['_SHADOWRESPONSE']._serialized_start=795
+  _globals['_SHADOWRESPONSE']._serialized_end=853
+  _globals['_PROMOTEREQUEST']._serialized_start=855
+  _globals['_PROMOTEREQUEST']._serialized_end=887
+  _globals['_PROMOTERESPONSE']._serialized_start=889
+  _globals['_PROMOTERESPONSE']._serialized_end=948
+  _globals['_ROLLBACKREQUEST']._serialized_start=950
+  _globals['_ROLLBACKREQUEST']._serialized_end=967
+  _globals['_ROLLBACKRESPONSE']._serialized_start=969
+  _globals['_ROLLBACKRESPONSE']._serialized_end=1029
+  _globals['_UNLOADREQUEST']._serialized_start=1031
+  _globals['_UNLOADREQUEST']._serialized_end=1062
+  _globals['_UNLOADRESPONSE']._serialized_start=1064
+  _globals['_UNLOADRESPONSE']._serialized_end=1122
+  _globals['_RESETDRIFTREQUEST']._serialized_start=1124
+  _globals['_RESETDRIFTREQUEST']._serialized_end=1143
+  _globals['_RESETDRIFTRESPONSE']._serialized_start=1145
+  _globals['_RESETDRIFTRESPONSE']._serialized_end=1207
+  _globals['_ADMINSERVICE']._serialized_start=1299
+  _globals['_ADMINSERVICE']._serialized_end=1900
 # @@protoc_insertion_point(module_scope)

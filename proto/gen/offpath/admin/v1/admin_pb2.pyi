@@ -19,20 +19,22 @@ PLACE_STANDBY: Place
 PLACE_PREVIOUS: Place
 
 class LoadedBundle(_message.Message):
-    __slots__ = ("digest", "place", "created", "backbone", "alpha", "pending_images")
+    __slots__ = ("digest", "place", "created", "backbone", "alpha", "pending_images", "drift_found")
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     PLACE_FIELD_NUMBER: _ClassVar[int]
     CREATED_FIELD_NUMBER: _ClassVar[int]
     BACKBONE_FIELD_NUMBER: _ClassVar[int]
     ALPHA_FIELD_NUMBER: _ClassVar[int]
     PENDING_IMAGES_FIELD_NUMBER: _ClassVar[int]
+    DRIFT_FOUND_FIELD_NUMBER: _ClassVar[int]
     digest: str
     place: Place
     created: str
     backbone: str
     alpha: float
     pending_images: int
-    def __init__(self, digest: _Optional[str] = ..., place: _Optional[_Union[Place, str]] = ..., created: _Optional[str] = ..., backbone: _Optional[str] = ..., alpha: _Optional[float] = ..., pending_images: _Optional[int] = ...) -> None: ...
+    drift_found: str
+    def __init__(self, digest: _Optional[str] = ..., place: _Optional[_Union[Place, str]] = ..., created: _Optional[str] = ..., backbone: _Optional[str] = ..., alpha: _Optional[float] = ..., pending_images: _Optional[int] = ..., drift_found: _Optional[str] = ...) -> None: ...
 
 class ShadowReport(_message.Message):
     __slots__ = ("share", "calls", "dropped_calls", "failed_calls", "images", "class_disagreements", "verdict_disagreements", "mean_p_value_difference")
@@ -127,6 +129,16 @@ class UnloadRequest(_message.Message):
     def __init__(self, digest: _Optional[str] = ...) -> None: ...
 
 class UnloadResponse(_message.Message):
+    __slots__ = ("loaded",)
+    LOADED_FIELD_NUMBER: _ClassVar[int]
+    loaded: Loaded
+    def __init__(self, loaded: _Optional[_Union[Loaded, _Mapping]] = ...) -> None: ...
+
+class ResetDriftRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ResetDriftResponse(_message.Message):
     __slots__ = ("loaded",)
     LOADED_FIELD_NUMBER: _ClassVar[int]
     loaded: Loaded

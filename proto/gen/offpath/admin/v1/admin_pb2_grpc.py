@@ -65,6 +65,11 @@ class AdminServiceStub:
                 request_serializer=offpath_dot_admin_dot_v1_dot_admin__pb2.UnloadRequest.SerializeToString,
                 response_deserializer=offpath_dot_admin_dot_v1_dot_admin__pb2.UnloadResponse.FromString,
                 _registered_method=True)
+        self.ResetDrift = channel.unary_unary(
+                '/offpath.admin.v1.AdminService/ResetDrift',
+                request_serializer=offpath_dot_admin_dot_v1_dot_admin__pb2.ResetDriftRequest.SerializeToString,
+                response_deserializer=offpath_dot_admin_dot_v1_dot_admin__pb2.ResetDriftResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
@@ -146,6 +151,15 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ResetDrift(self, request, context):
+        """Lets the active bundle look for drift as if it had seen no image yet, as after the cause of drift
+        was removed. Until then drift that was found stays found. Each time brings another chance of a
+        false alarm. Nothing happens where the server does not look for drift.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -178,6 +192,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.Unload,
                     request_deserializer=offpath_dot_admin_dot_v1_dot_admin__pb2.UnloadRequest.FromString,
                     response_serializer=offpath_dot_admin_dot_v1_dot_admin__pb2.UnloadResponse.SerializeToString,
+            ),
+            'ResetDrift': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResetDrift,
+                    request_deserializer=offpath_dot_admin_dot_v1_dot_admin__pb2.ResetDriftRequest.FromString,
+                    response_serializer=offpath_dot_admin_dot_v1_dot_admin__pb2.ResetDriftResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -343,6 +362,33 @@ class AdminService:
             '/offpath.admin.v1.AdminService/Unload',
             offpath_dot_admin_dot_v1_dot_admin__pb2.UnloadRequest.SerializeToString,
             offpath_dot_admin_dot_v1_dot_admin__pb2.UnloadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResetDrift(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/offpath.admin.v1.AdminService/ResetDrift',
+            offpath_dot_admin_dot_v1_dot_admin__pb2.ResetDriftRequest.SerializeToString,
+            offpath_dot_admin_dot_v1_dot_admin__pb2.ResetDriftResponse.FromString,
             options,
             channel_credentials,
             insecure,
