@@ -192,6 +192,7 @@ class ConformalTable:
         self.scores = scores
         self.predicted = predicted
         self.counts = torch.bincount(predicted, minlength=classes)  # (K,)
+        self._counts: list[int] = self.counts.tolist()  # plain numbers, as every verdict asks
         longest = max(1, int(self.counts.max()))
         # Padded below every score, so that the padding never counts.
         self._sorted = torch.full((classes, longest), -torch.inf)
@@ -262,7 +263,7 @@ class ConformalTable:
 
     def threshold(self, predicted: int, alpha: float) -> float:
         """The largest p-value that is flagged in a class; 0 where it cannot promise the budget."""
-        count = int(self.counts[predicted])
+        count = self._counts[predicted]
         return self.promise.rank(count, alpha) / (count + 1)
 
     def smallest_alpha(self, predicted: int) -> float:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -14,7 +16,10 @@ from detector.pipeline.levels import LevelName
 from detector.pipeline.steadiness import Steadiness
 from detector.pipeline.stopwatch import Spent
 
-__all__ = ["Abstention", "Detection", "Findings", "LayerWeight", "Verdict"]
+__all__ = ["Abstention", "Detection", "Findings", "Found", "LayerWeight", "Verdict"]
+
+_HEAVIEST = 5
+"""How many layers a detection names."""
 
 
 class Verdict(Enum):
@@ -100,7 +105,33 @@ class Detection:
             )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+class Found(NamedTuple):
+    """What was found about one image, in plain numbers.
+
+    Args:
+        predicted: Index of the predicted class.
+        probability: The network's own probability of it.
+        score: Higher is more suspicious; NaN where not finite.
+        p_value: NaN where the score is not finite.
+        layers: Indices of the layers in which the path lies furthest from its class, furthest
+            first.
+        weights: Their shares.
+        unstable_gates: Gates that are open or closed by rounding; 0 where that was not measured.
+        p_range: From the least to the greatest p-value that rounding leaves possible; None
+            likewise.
+    """
+
+    predicted: int
+    probability: float
+    score: float
+    p_value: float
+    layers: list[int]
+    weights: list[float]
+    unstable_gates: int
+    p_range: tuple[float, float] | None
+
+
+@dataclass(frozen=True, kw_only=True)  # no slots: `rows` is kept in the instance's dictionary
 class Findings:
     """What the pipeline found about a batch, in main memory.
 
@@ -134,3 +165,25 @@ class Findings:
 
     def __len__(self) -> int:
         return len(self.predicted)
+
+    @cached_property
+    def rows(self) -> tuple[Found, ...]:
+        """The images one by one: a column costs about as much to read as one number of it does."""
+        heaviest = self.layer_weights.topk(min(_HEAVIEST, self.layer_weights.shape[1]), dim=1)
+        unstable: list[int] = [0] * len(self)
+        ranges: list[tuple[float, float] | None] = [None] * len(self)
+        if (steady := self.steadiness) is not None:
+            unstable = steady.unstable_gates.tolist()
+            ends = (steady.least_p_values.tolist(), steady.greatest_p_values.tolist())
+            ranges = list(zip(*ends, strict=True))
+        columns = (
+            self.predicted.tolist(),
+            self.probability.tolist(),
+            self.scores.tolist(),
+            self.p_values.tolist(),
+            heaviest.indices.tolist(),
+            heaviest.values.tolist(),
+            unstable,
+            ranges,
+        )
+        return tuple(Found(*row) for row in zip(*columns, strict=True))

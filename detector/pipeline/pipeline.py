@@ -20,7 +20,14 @@ from detector.errors import BudgetError, InvalidInputError
 from detector.paths import PathLayout
 from detector.pipeline.device_noise import DeviceNoise
 from detector.pipeline.explain import explain_paths
-from detector.pipeline.findings import Abstention, Detection, Findings, LayerWeight, Verdict
+from detector.pipeline.findings import (
+    Abstention,
+    Detection,
+    Findings,
+    Found,
+    LayerWeight,
+    Verdict,
+)
 from detector.pipeline.levels import Level, check_levels
 from detector.pipeline.steadiness import Rejudged, Steadiness, Variants, examine
 from detector.pipeline.stopwatch import Stopwatch
@@ -30,9 +37,6 @@ from detector.scoring import Observation, SuspicionScores
 from detector.tracing import computing
 
 __all__ = ["Pipeline"]
-
-_HEAVIEST = 5
-"""How many layers a detection names."""
 
 _SCORED_AT_ONCE = 32
 """Rows of one scoring, whatever the batch: the server's largest batch, and for one image hardly
@@ -295,31 +299,28 @@ class Pipeline:
             BudgetError: If the budget is out of range, see `check_alpha`.
         """
         alpha = self.check_alpha(alpha)
-        predicted = int(findings.predicted[row])
-        score = float(findings.scores[row])
-        p_value = float(findings.p_values[row])
-        layers = self._heaviest(findings.layer_weights[row]) if math.isfinite(score) else ()
+        found = findings.rows[row]
         level = self.levels[findings.level]
-        outcome, reason = self._decide(level.conformal, predicted, score, p_value, alpha)
-        steady = findings.steadiness
-        if steady is not None and isinstance(outcome, Verdict):
-            undecided = _undecided(steady, row, level.conformal.threshold(predicted, alpha))
+        threshold = level.conformal.threshold(found.predicted, alpha)
+        outcome, reason = self._decide(level.conformal, found, threshold, alpha)
+        if found.p_range is not None and isinstance(outcome, Verdict):
+            undecided = _undecided(found.p_range, threshold)
             if undecided is not None:
                 outcome, reason = Abstention.ROUNDING_DECIDES, undecided
         if outcome is Verdict.OFF_PATH:
             reason += f" Above all, {_loudest(level, findings.testimony[row])}."
         return Detection(
-            predicted_class=predicted,
-            label=self.class_names[predicted],
-            probability=float(findings.probability[row]),
-            score=score,
-            p_value=p_value,
+            predicted_class=found.predicted,
+            label=self.class_names[found.predicted],
+            probability=found.probability,
+            score=found.score,
+            p_value=found.p_value,
             alpha=alpha,
             level=findings.level,
             verdict=Verdict.ABSTAIN if isinstance(outcome, Abstention) else outcome,
             reason=reason,
-            layers=layers,
-            unstable_gates=0 if steady is None else int(steady.unstable_gates[row]),
+            layers=self._heaviest(found) if math.isfinite(found.score) else (),
+            unstable_gates=found.unstable_gates,
             abstention=outcome if isinstance(outcome, Abstention) else None,
             explanation=findings.explanations.get(row),
         )
@@ -362,43 +363,36 @@ class Pipeline:
         return output
 
     def _decide(
-        self,
-        conformal: ConformalTable,
-        predicted: int,
-        score: float,
-        p_value: float,
-        alpha: float,
+        self, conformal: ConformalTable, found: Found, threshold: float, alpha: float
     ) -> tuple[Verdict | Abstention, str]:
         """A verdict or the cause of having none, and why in a sentence."""
-        label = self.class_names[predicted]
-        if not math.isfinite(score):
+        label = self.class_names[found.predicted]
+        if not math.isfinite(found.score):
             return (
                 Abstention.OUTPUT_NOT_FINITE,
                 "The network's output on this image is not finite.",
             )
-        threshold = conformal.threshold(predicted, alpha)
         if not threshold:
             needed = conformal.promise.minimum_images(alpha)
             return Abstention.CALIBRATION_TOO_SMALL, (
                 f"A budget of {alpha:.3g} takes {needed} calibration images predicted as {label}; "
-                f"this bundle has {int(conformal.counts[predicted])}."
+                f"this bundle has {int(conformal.counts[found.predicted])}."
             )
         # The threshold is a place divided by n + 1, as the p-value is: equal places are equal.
-        if p_value <= threshold:
+        if found.p_value <= threshold:
             return Verdict.OFF_PATH, (
                 f"It is stranger than nearly all clean images predicted as {label} "
-                f"(p-value {p_value:.3g}, flagged up to {threshold:.3g})."
+                f"(p-value {found.p_value:.3g}, flagged up to {threshold:.3g})."
             )
         return Verdict.ON_PATH, (
             f"It is no stranger than clean images predicted as {label} are "
-            f"(p-value {p_value:.3g}, flagged up to {threshold:.3g})."
+            f"(p-value {found.p_value:.3g}, flagged up to {threshold:.3g})."
         )
 
-    def _heaviest(self, weights: Tensor) -> tuple[LayerWeight, ...]:
-        largest = weights.topk(min(_HEAVIEST, len(weights)))
+    def _heaviest(self, found: Found) -> tuple[LayerWeight, ...]:
         return tuple(
             LayerWeight(name=self.layout.names[index], weight=weight)
-            for weight, index in zip(largest.values.tolist(), largest.indices.tolist(), strict=True)
+            for index, weight in zip(found.layers, found.weights, strict=True)
         )
 
 
@@ -418,9 +412,9 @@ def _scored(level: Level, seen: Observation) -> SuspicionScores:
     )
 
 
-def _undecided(steady: Steadiness, row: int, threshold: float) -> str | None:
+def _undecided(p_range: tuple[float, float], threshold: float) -> str | None:
     """Why rounding decides between two verdicts, where it does."""
-    least, greatest = float(steady.least_p_values[row]), float(steady.greatest_p_values[row])
+    least, greatest = p_range
     if not least <= threshold < greatest:
         return None
     return (

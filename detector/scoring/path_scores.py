@@ -44,11 +44,18 @@ class PathScores(nn.Module):
                 "neighbours": HammingNeighbours(layout, classes),
             }
         )
+        # Counted once: to write thousands of names costs a batch more than some of the scores do.
+        self._widths = {key: len(score.names) for key, score in self._items()}
 
     @property
     def names(self) -> tuple[str, ...]:
         """Name of each of the S statistics, as ``bits/own:layer1.0.conv1``."""
         return tuple(f"{key}/{name}" for key, score in self._items() for name in score.names)
+
+    @property
+    def width(self) -> int:
+        """Number of the statistics, S."""
+        return sum(self._widths.values())
 
     @property
     def open_rates(self) -> Tensor:
@@ -100,7 +107,7 @@ class PathScores(nn.Module):
         parts = [
             cast("Tensor", score(seen))
             if only is None or key in only
-            else seen.class_logits.new_zeros(len(seen), len(score.names))
+            else seen.class_logits.new_zeros(len(seen), self._widths[key])
             for key, score in self._items()
         ]
         return torch.cat(parts, dim=1)
@@ -131,8 +138,7 @@ class PathScores(nn.Module):
         Returns:
             Not negative, float of shape (B, L), each row with the sum 1.
         """
-        widths = [len(score.names) for _, score in self._items()]
-        parts = torch.split(statistics, widths, dim=1)
+        parts = torch.split(statistics, list(self._widths.values()), dim=1)
         layers = self.layout.layers
         far = [
             # own and margin: each layer's, then the sum over layers, which is left out.

@@ -178,7 +178,7 @@ class Suspicion(nn.Module):
         """
         values = cast("Tensor", self.statistics(seen, self._only))
         path_scores = self.statistics.path_scores
-        own = values[:, : len(path_scores.names)]
+        own = values[:, : path_scores.width]
         scores, testimony = self.fusion.explained(values)
         return SuspicionScores(
             scores=scores,

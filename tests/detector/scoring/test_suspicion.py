@@ -200,3 +200,7 @@ def test_a_fusion_of_other_statistics_is_refused(path_scores) -> None:
     expected = rf"should read {len(statistics.names)} statistics\. Found 7"
     with pytest.raises(ValueError, match=expected):
         Suspicion(statistics, fusion)
+
+
+def test_path_scores_are_as_wide_as_they_have_names(path_scores):
+    assert path_scores.width == len(path_scores.names)
