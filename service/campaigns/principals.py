@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 from urllib.parse import unquote
 
 __all__ = ["ANONYMOUS", "principal_of_peer"]
@@ -13,6 +14,7 @@ ANONYMOUS = "anonymous"
 _IPV6_SITE_BITS = 64
 
 
+@lru_cache(maxsize=1024)  # a connection asks at each of its calls
 def principal_of_peer(peer: str) -> str:
     """The address of a peer without its port, which is another one for each connection.
 
