@@ -171,4 +171,4 @@ def _seen(
 ) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.uint8]]]:
     """Path and pixels of each image, as arrays."""
     for image, row in zip(images, rows, strict=True):
-        yield row.batch.path.bits[row.index].numpy(), image.numpy()
+        yield row.batch.path.bits.numpy()[row.index], image.numpy()

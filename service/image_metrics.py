@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -75,16 +76,20 @@ class ImageMetrics:
             registry=registry,
         )
 
+        self._images_of = cache(self._images.labels)
+        self._verdicts_of = cache(self._verdicts.labels)
+        self._scores_of = cache(self._scores.labels)
+
     def answered(self, detection: Detection) -> None:
         """An image got its verdict."""
         verdict = detection.verdict.name.lower()
-        self._images.labels(detection.level).inc()
-        self._verdicts.labels(verdict).inc()
+        self._images_of(detection.level).inc()
+        self._verdicts_of(verdict).inc()
         self._unstable_gates.inc(detection.unstable_gates)
         if detection.abstention is not None:
             self._abstentions.labels(detection.abstention.name.lower()).inc()
         else:
             self._allowed_alarms.inc(detection.alpha)
         if math.isfinite(detection.score):  # one NaN would turn the sum into NaN for good
-            self._scores.labels(detection.level, verdict).observe(detection.score)
+            self._scores_of(detection.level, verdict).observe(detection.score)
             self._p_values.observe(detection.p_value)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import secrets
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Iterable
 from contextvars import ContextVar
+from functools import cache
 from typing import Any
 
 import grpc
@@ -28,6 +29,7 @@ REQUEST_ID_HEADER = "x-request-id"
 """Header in which callers name their call and the server answers with its name."""
 
 _ACCEPTED_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_ID_BYTES = 16
 _UNREADABLE = object()
 _log = logging.getLogger(__name__)
 _request_id: ContextVar[str] = ContextVar("request_id", default="")
@@ -54,6 +56,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
         self, metrics: Metrics, *, gate: Gate, quotas: Quotas, tracing: Tracing | None = None
     ) -> None:
         self._metrics = metrics
+        self._requests_of = cache(metrics.requests.labels)
+        self._seconds_of = cache(metrics.request_seconds.labels)
         self._gate = gate
         self._quotas = quotas
         self._tracing = tracing
@@ -144,8 +148,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
         self._quotas.take_call(principal)
 
     def _count(self, call: CallRecord, code: grpc.StatusCode, seconds: float) -> None:
-        self._metrics.requests.labels(call.method, code.name).inc()
-        self._metrics.request_seconds.labels(call.method).observe(seconds)
+        self._requests_of(call.method, code.name).inc()
+        self._seconds_of(call.method).observe(seconds)
         call.code, call.total_s = code.name, seconds
         _log.info(call)
 
@@ -183,4 +187,4 @@ def _accepted_id(metadata: Iterable[tuple[str, str | bytes]]) -> str:
     for key, value in metadata:
         if key == REQUEST_ID_HEADER and isinstance(value, str) and _ACCEPTED_ID.fullmatch(value):
             return value
-    return uuid.uuid4().hex
+    return secrets.token_hex(_ID_BYTES)

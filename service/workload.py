@@ -12,6 +12,9 @@ from service.batch_times import BatchTimes
 
 __all__ = ["Workload"]
 
+_AHEAD = {priority: tuple(Priority)[: 1 + place] for place, priority in enumerate(Priority)}
+"""Whose images are ahead of those of each priority: bulk is not ahead of interactive ones."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Running:
@@ -33,7 +36,7 @@ class Workload:
     def __init__(self, sizes: Mapping[str, tuple[int, ...]]) -> None:
         self.sizes = dict(sizes)
         self.times = BatchTimes(sizes)
-        self._admitted = {priority: Counter[str]() for priority in Priority}
+        self._admitted = {priority: dict.fromkeys(sizes, 0) for priority in Priority}
         self._batch: _Running | None = None
 
     def padded(self, key: str, images: int) -> int:
@@ -73,10 +76,8 @@ class Workload:
             priority: Theirs; bulk is not ahead of interactive images.
             now: The time, seconds.
         """
-        first = list(Priority)[: 1 + list(Priority).index(priority)]
-        ahead: Counter[str] = Counter()
-        for each in first:
-            ahead.update(self._admitted[each])
+        first = _AHEAD[priority]
+        ahead = {name: sum(self._admitted[each][name] for each in first) for name in self.sizes}
         rest_s = 0.0
         if (batch := self._batch) is not None:
             rest_s = max(0.0, self.times.expected_s(batch.key, batch.size) + batch.started - now)
@@ -84,7 +85,7 @@ class Workload:
             running = sum(batch.images[each] for each in first)
             ahead[batch.key] = max(0, ahead[batch.key] - running)
         ahead[key] += images
-        return rest_s + sum(self._all_s(each, count) for each, count in ahead.items())
+        return rest_s + sum(self._all_s(each, count) for each, count in ahead.items() if count)
 
     def _all_s(self, key: str, images: int) -> float:
         full, rest = divmod(images, self.sizes[key][-1])
