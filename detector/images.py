@@ -18,11 +18,14 @@ from torch import Tensor
 
 from detector.errors import ImageError
 
-__all__ = ["ImageLimits", "decode_image", "image_from_pixels"]
+__all__ = ["ImageLimits", "decode_image", "image_from_pixels", "small_png_size"]
 
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _JPEG_MAGIC = b"\xff\xd8\xff"
 _PNG_INDEXED = 3
+_PNG_PIXELS_START = 33
+_PNG_CHUNK_FRAME = 12
+_SMALL_PIXELS = 4096
 _VP8X_ANIMATION = 0x02
 _OTHER_FORMATS = (
     (b"GIF8", "GIF"),
@@ -128,6 +131,30 @@ def decode_image(data: bytes, *, limits: ImageLimits = _DEFAULT_LIMITS) -> Tenso
     if header.height or header.width:
         limits.check(header.height, header.width)
     return _decode(data, header.format, limits)
+
+
+def small_png_size(data: bytes) -> tuple[int, int] | None:
+    """Height and width of a PNG that takes less time to decode than a thread to wake up.
+
+    It has few pixels and nothing but them, in one chunk: no text or profile that could unpack into
+    megabytes. Whether its bytes are sound is for `decode_image` to find out.
+
+    Args:
+        data: The whole file, of any format.
+
+    Returns:
+        The size that its header gives; None for every other file.
+    """
+    start = _PNG_PIXELS_START
+    if not data.startswith(_PNG_MAGIC) or data[start + 4 : start + 8] != b"IDAT":
+        return None
+    length = int.from_bytes(data[start : start + 4], "big")
+    if len(data) != start + length + 2 * _PNG_CHUNK_FRAME:  # its frame, and the empty last chunk
+        return None
+    header = _png_header(data)
+    if header.height * header.width > _SMALL_PIXELS:
+        return None
+    return header.height, header.width
 
 
 def image_from_pixels(

@@ -59,13 +59,13 @@ class Preprocessing:
         Raises:
             InvalidInputError: If the tensor is not a colour image of 8 bits a channel.
         """
+        if image.dtype == torch.uint8 and tuple(image.shape) == (3, self.height, self.width):
+            return image
         if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3 or 0 in image.shape:
             raise InvalidInputError(
                 "An image should be a uint8 tensor of shape (3, H, W), H and W positive. "
                 f"Found {image.dtype} of shape {tuple(image.shape)}."
             )
-        if tuple(image.shape[1:]) == (self.height, self.width):
-            return image
         if min(image.shape[1:]) != self.shorter_side:
             image = functional.resize(_middle(image), [self.shorter_side], antialias=True)
         cropped: Tensor = functional.center_crop(image, [self.height, self.width])

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from detector.bundle import Bundle
 from detector.errors import BudgetError, InvalidInputError
-from detector.images import ImageLimits, decode_image, image_from_pixels
+from detector.images import ImageLimits, decode_image, image_from_pixels, small_png_size
 from detector.paths import PathVectors
 from detector.pipeline import Detection, LevelName, Verdict
 from service.admission import Priority
@@ -70,6 +70,10 @@ class EncodedImage:
         """Size of what was sent, bytes."""
         return len(self.data)
 
+    def size_if_cheap(self) -> tuple[int, int] | None:
+        """Height and width where a small file says so in a place where it is soon read."""
+        return small_png_size(self.data)
+
     def pixels(self, limits: ImageLimits) -> Tensor:
         """The image, uint8 of shape (3, H, W)."""
         return decode_image(self.data, limits=limits)
@@ -89,6 +93,10 @@ class RawImage:
     def size_bytes(self) -> int:
         """Size of what was sent, bytes."""
         return len(self.data)
+
+    def size_if_cheap(self) -> tuple[int, int] | None:
+        """Height and width: to take over pixels is a mere copy."""
+        return self.height, self.width
 
     def pixels(self, limits: ImageLimits) -> Tensor:
         """The image, uint8 of shape (3, H, W)."""
@@ -111,6 +119,9 @@ class SentImage(Protocol):
     @property
     def size_bytes(self) -> int:
         """Size of what was sent, bytes."""
+
+    def size_if_cheap(self) -> tuple[int, int] | None:
+        """Height and width where decoding costs less than handing it to a thread; else None."""
 
     def pixels(self, limits: ImageLimits) -> Tensor:
         """The image, uint8 of shape (3, H, W)."""

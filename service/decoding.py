@@ -61,13 +61,14 @@ class Decoder:
     async def all_pixels(self, images: Sequence[SentImage]) -> list[Tensor | Violation]:
         """What `pixels` gives for each image."""
         if len(images) == 1:  # most calls; gather would cost more than a small image
-            return [await self.pixels(images[0])]
+            (image,) = images
+            # Of many images in one call, each a little work, the sum would hold up the others.
+            return [self._fitted(image) if self._is_cheap(image) else await self.pixels(image)]
         return await asyncio.gather(*(self.pixels(image) for image in images))
 
     async def pixels(self, image: SentImage) -> Tensor | Violation:
         """One image at the network's input size, uint8 of shape (3, h, w), or what is wrong."""
-        size = (self._preprocessing.height, self._preprocessing.width)
-        if isinstance(image, RawImage) and (image.height, image.width) == size:
+        if isinstance(image, RawImage) and self._is_cheap(image):
             return self._fitted(image)  # a copy of a few kilobytes: a thread would cost more
         future: _Future = asyncio.get_running_loop().create_future()
         self._waiting[future] = image
@@ -78,6 +79,11 @@ class Decoder:
         finally:
             # The room of a caller that went away is given to others: nothing of it may stay.
             self._waiting.pop(future, None)
+
+    def _is_cheap(self, image: SentImage) -> bool:
+        """Whether an image costs less than a thread would: decoded soon, and not resized."""
+        size = (self._preprocessing.height, self._preprocessing.width)
+        return image.size_if_cheap() == size
 
     def close(self) -> None:
         """End the threads; calls that still wait for an image are cancelled."""

@@ -95,6 +95,9 @@ class ListedImage:
         """Size of the image as uint8, bytes."""
         return self.height * self.width * _CHANNELS
 
+    def size_if_cheap(self) -> None:
+        """Numbers of a list are taken over one by one: never."""
+
     def pixels(self, limits: ImageLimits) -> Tensor:
         """The image, uint8 of shape (3, H, W)."""
         end = self.start + self.size_bytes

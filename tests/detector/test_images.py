@@ -14,9 +14,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from detector.errors import ImageError
-from detector.images import ImageLimits, decode_image, image_from_pixels
+from detector.images import ImageLimits, decode_image, image_from_pixels, small_png_size
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
 
@@ -165,6 +166,32 @@ def test_a_damaged_byte_gives_an_image_or_an_image_error_and_nothing_else(
     data[position % len(data)] = value
     with contextlib.suppress(ImageError):
         assert decode_image(bytes(data)).dtype == torch.uint8
+
+
+def noted() -> bytes:
+    note = PngInfo()
+    note.add_text("note", "x" * 1000, zip=True)
+    return encoded(rgb(), pnginfo=note)
+
+
+@pytest.mark.parametrize(
+    ("data", "size"),
+    [
+        (encoded(rgb()), (24, 32)),
+        (encoded(rgb().convert("L")), (24, 32)),
+        (encoded(Image.new("RGB", (64, 64))), (64, 64)),
+        (encoded(Image.new("RGB", (65, 64))), None),
+        (noted(), None),
+        (encoded(rgb()) + b"more", None),
+        (encoded(rgb())[:-1], None),
+        (encoded(rgb(), "JPEG"), None),
+        (b"", None),
+    ],
+)
+def test_only_a_small_png_of_nothing_but_pixels_says_its_size_beforehand(
+    data: bytes, size: tuple[int, int] | None
+) -> None:
+    assert small_png_size(data) == size
 
 
 def test_raw_pixels_are_the_image() -> None:

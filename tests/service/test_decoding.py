@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 import torch
+from PIL import Image
 
 from detector.images import ImageLimits
 from detector.preprocessing import CIFAR10_PREPROCESSING
@@ -88,6 +90,44 @@ async def test_the_event_loop_goes_on_while_an_image_is_decoded() -> None:
         assert not task.done()
         held.released.set()
         assert (await task).shape == ready.shape
+
+
+def png(side: int = 32) -> EncodedImage:
+    file = io.BytesIO()
+    Image.new("RGB", (side, side), (7, 7, 7)).save(file, "PNG")
+    return EncodedImage(field="images[0].encoded", data=file.getvalue())
+
+
+async def test_a_call_with_one_small_file_waits_for_no_thread() -> None:
+    held = Held()
+    with decoder() as made:
+        busy = asyncio.create_task(made.pixels(held))
+        await asyncio.to_thread(held.begun.wait, 30)
+        (found,) = await made.all_pixels([png()])
+        assert not busy.done()
+        held.released.set()
+        await busy
+    assert isinstance(found, torch.Tensor)
+    assert found.shape == (3, 32, 32)
+    assert int(found[0, 0, 0]) == 7
+
+
+@pytest.mark.parametrize("images", [[png(), png()], [png(side=48)]])
+async def test_files_that_are_more_work_wait_for_a_thread(images: list[EncodedImage]) -> None:
+    held = Held()
+    with decoder() as made:
+        busy = asyncio.create_task(made.pixels(held))
+        await asyncio.to_thread(held.begun.wait, 30)
+        task = asyncio.create_task(made.all_pixels(images))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert not task.done()
+        held.released.set()
+        await busy
+        found = await task
+    assert [each.shape for each in found if isinstance(each, torch.Tensor)] == [
+        (3, 32, 32) for _ in images
+    ]
 
 
 async def test_a_caller_that_goes_away_leaves_the_next_one_its_image() -> None:
