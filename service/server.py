@@ -13,7 +13,7 @@ from wsgiref.simple_server import WSGIServer
 
 import grpc
 import torch
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from prometheus_client import CollectorRegistry, start_http_server
 
 from detector.bundle import DEFAULT_BUNDLE, Bundle, load_bundle
@@ -27,6 +27,7 @@ from service.errors import StartError
 from service.health import HEALTH_SERVICE_NAME, Health
 from service.health_server import HealthServer
 from service.interceptors import CallInterceptor
+from service.memory import keep_freed_memory
 from service.metrics import Metrics
 from service.open_inference import OPEN_INFERENCE_NAME, OpenInferenceServicer
 from service.security.certificates import server_credentials, watch_certificates
@@ -37,6 +38,7 @@ from service.servicer import SERVICE_NAME, DetectionServicer
 from service.settings import Settings
 from service.supervision import attend
 from service.tracing import start_tracing
+from service.unregistered import Unregistered
 
 __all__ = ["DetectionServer", "load_and_serve"]
 
@@ -175,13 +177,13 @@ class DetectionServer:
                 ),
             ],
         )
-        self._servicer.register(server)
-        self._open_inference.register(server)
-        self._health.register(server)
-        reflection.enable_server_reflection(
-            (SERVICE_NAME, OPEN_INFERENCE_NAME, HEALTH_SERVICE_NAME, reflection.SERVICE_NAME),
-            server,
-        )
+        methods = Unregistered(server)
+        self._servicer.register(methods)
+        self._open_inference.register(methods)
+        self._health.register(methods)
+        names = (SERVICE_NAME, OPEN_INFERENCE_NAME, HEALTH_SERVICE_NAME, reflection.SERVICE_NAME)
+        answers = reflection.aio.ReflectionServicer(names)  # type: ignore[attr-defined]  # not in the stubs
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(answers, methods)
         return server
 
     async def _start(self) -> None:
@@ -337,6 +339,7 @@ async def load_and_serve(settings: Settings, *, ready: Callable[[DetectionServer
         BundleError: If the bundle cannot be loaded.
         StartError: If the server cannot start.
     """
+    keep_freed_memory()
     if settings.torch_threads:
         torch.set_num_threads(settings.torch_threads)
     # `exact_32_bit` says so around each batch, and takes it back: with two batches at once, as

@@ -1,0 +1,53 @@
+"""How a serving process takes its memory; each in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="of Linux and glibc")
+
+# Three blocks of 8 MiB are 6 144 pages, got and freed on a thread, as those of batches are.
+FAULTS = """
+import resource, threading
+from service.memory import keep_freed_memory
+keep_freed_memory()
+
+def batch():
+    [bytearray(2**23) for _ in range(3)]
+
+def batches():
+    batch()
+    before = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
+    for _ in range(10):
+        batch()
+    print(resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before)
+
+thread = threading.Thread(target=batches)
+thread.start()
+thread.join()
+"""
+
+
+def run(program: str, **environment: str) -> int:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=kept | environment,
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    return int(done.stdout)
+
+
+def test_memory_that_a_batch_freed_serves_the_next_one() -> None:
+    # Not one page in ten batches of 6 144; a few for what else the thread does.
+    assert run(FAULTS) < 100
+
+
+def test_who_sets_options_of_the_allocator_has_them() -> None:
+    assert run(FAULTS, MALLOC_MMAP_THRESHOLD_="65536") > 10 * 6144 / 2
