@@ -30,6 +30,7 @@ from service.interceptors import CallInterceptor
 from service.memory import keep_freed_memory
 from service.metrics import Metrics
 from service.open_inference import OPEN_INFERENCE_NAME, OpenInferenceServicer
+from service.scheduling import run_in_turns
 from service.security.certificates import server_credentials, watch_certificates
 from service.security.gate import Gate
 from service.security.principals_file import watch_principals
@@ -340,6 +341,7 @@ async def load_and_serve(settings: Settings, *, ready: Callable[[DetectionServer
         StartError: If the server cannot start.
     """
     keep_freed_memory()
+    run_in_turns()
     if settings.torch_threads:
         torch.set_num_threads(settings.torch_threads)
     # `exact_32_bit` says so around each batch, and takes it back: with two batches at once, as

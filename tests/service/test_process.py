@@ -1,4 +1,4 @@
-"""How a serving process takes its memory; each in a process of its own."""
+"""How a serving process takes its core and its memory; each in a process of its own."""
 
 from __future__ import annotations
 
@@ -9,6 +9,15 @@ import sys
 import pytest
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="of Linux and glibc")
+
+POLICY = """
+import os
+from service.scheduling import run_in_turns
+os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:{cores}])
+{before}
+run_in_turns()
+print(os.sched_getscheduler(0))
+"""
 
 # Three blocks of 8 MiB are 6 144 pages, got and freed on a thread, as those of batches are.
 FAULTS = """
@@ -42,6 +51,27 @@ def run(program: str, **environment: str) -> int:
         text=True,
     )
     return int(done.stdout)
+
+
+def ordinary() -> bool:
+    return os.sched_getscheduler(0) == os.SCHED_OTHER
+
+
+def test_threads_that_share_one_core_take_turns() -> None:
+    if not ordinary():
+        pytest.skip("these tests run under a policy of their own")
+    assert run(POLICY.format(cores=1, before="")) == os.SCHED_BATCH
+
+
+def test_a_policy_that_was_chosen_for_the_process_is_left_alone() -> None:
+    chosen = "os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))"
+    assert run(POLICY.format(cores=1, before=chosen)) == os.SCHED_IDLE
+
+
+def test_with_more_cores_threads_wake_up_as_ever() -> None:
+    if not ordinary() or len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("needs two cores and the ordinary policy")
+    assert run(POLICY.format(cores=2, before="")) == os.SCHED_OTHER
 
 
 def test_memory_that_a_batch_freed_serves_the_next_one() -> None:
