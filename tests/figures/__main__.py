@@ -29,13 +29,14 @@ from tests.figures.overload import overload
 from tests.figures.paper_table import paper_table
 from tests.figures.shift import shift
 from tests.figures.shutdown import shutdown
-from tests.figures.throughput import throughput
+from tests.figures.throughput import latency, throughput
 
 Measurement = Callable[[Bench], list[Figure]]
 
 # Speed comes first: the machine is coolest, and nothing else runs yet.
 _MEASUREMENTS: dict[str, Measurement] = {
     "throughput": throughput,
+    "latency": latency,
     "overhead": overhead,
     "explanation": explanation,
     "overload": overload,

@@ -21,8 +21,9 @@ from PIL import Image
 
 from service.local_server import LocalServer, local_server
 
-__all__ = ["Worker", "core", "is_serving", "metric", "png", "serving"]
+__all__ = ["Worker", "core", "encoded", "is_serving", "metric", "png", "serving"]
 
+_JPEG_QUALITY = 90
 _STOP_TIMEOUT_S = 60.0
 _SERVICE = detection_pb2.DESCRIPTOR.services_by_name["DetectionService"].full_name
 # One thread everywhere: OpenMP would else start one for each core, pinned or not.
@@ -68,14 +69,15 @@ class Worker:
 
 @contextlib.contextmanager
 def serving(
-    *,
+    *options: str,
     on: int | None = None,
     drain_delay_s: float = 0.0,
     program: Sequence[str] = ("-m", "service.cli"),
 ) -> Iterator[LocalServer]:
-    """A server of the bundled default on free ports, ready, and gone afterwards.
+    """A server, of the bundled default unless it is told, on free ports; ready, then gone.
 
     Args:
+        options: More options of ``offpath serve``.
         on: The core it is pinned to, with one thread; None for all cores, with a thread for each.
         drain_delay_s: How long it takes calls after SIGTERM, seconds.
         program: What Python runs with the arguments of `offpath`; the command itself by default.
@@ -83,6 +85,7 @@ def serving(
     with local_server(
         "--drain-delay-s",
         str(drain_delay_s),
+        *options,
         core=on,
         environment={} if on is None else _ONE_THREAD,
         program=program,
@@ -105,11 +108,16 @@ def core(index: int) -> int:
     return cores[index % len(cores)]
 
 
+def encoded(pixels: NDArray[np.uint8], kind: str) -> bytes:
+    """A ``PNG`` or ``JPEG`` file of pixels of shape (H, W, 3)."""
+    output = io.BytesIO()
+    Image.fromarray(pixels).save(output, kind, quality=_JPEG_QUALITY)
+    return output.getvalue()
+
+
 def png(pixels: NDArray[np.uint8]) -> bytes:
     """A PNG file of pixels of shape (H, W, 3)."""
-    output = io.BytesIO()
-    Image.fromarray(pixels).save(output, "PNG")
-    return output.getvalue()
+    return encoded(pixels, "PNG")
 
 
 def _pin(process: subprocess.Popen[Any], on: int) -> None:
