@@ -49,7 +49,10 @@ def save_untrained(folder: Path, info: NetworkInfo, images: Tensor) -> None:
     )
     labels = torch.arange(len(seen)) % classes
     clean = CleanImages(
-        statistics=PathStatistics.of(seen.path, labels, classes), sample=seen, labels=labels
+        statistics=PathStatistics.of(seen.path, labels, classes),
+        sample=seen,
+        labels=labels,
+        image_ids=torch.arange(len(seen)),
     )
     scores = PathScores(network.layout, classes).fit(clean)
     pipeline = Pipeline(
