@@ -58,7 +58,16 @@ def train(
         typer.Option(
             help="Trained plain network to start from: a state dict (.safetensors, .pt) or a name "
             "of torchvision, such as ResNet18_Weights.IMAGENET1K_V1. It is trained further only "
-            "where --plain-epochs says for how long."
+            "where --plain-epochs says for how long, and needs to be where it knows another "
+            "number of classes."
+        ),
+    ] = None,
+    input_size: Annotated[
+        int | None,
+        typer.Option(
+            min=8,
+            help="Height and width of what the network reads, pixels; images of other sizes are "
+            "resized and cropped. Default: 32 for .npz files and CIFAR-10, 224 for folders.",
         ),
     ] = None,
     robust: Annotated[
@@ -105,6 +114,8 @@ def train(
 
     Stopped at any point, the same command continues.
     """
+    from dataclasses import replace
+
     from detector.data import load_splits
     from detector.decoupling import Backbone
     from detector.decoupling.recipes import Preset, recipe_of
@@ -135,7 +146,10 @@ def train(
         train_further=plain_epochs is not None,
         stop_after_steps=stop_after_steps,
     )
-    result = run(load_splits(data), recipe, options)
+    splits = load_splits(data)
+    if input_size is not None:
+        splits = replace(splits, preprocessing=splits.preprocessing.resized(input_size))
+    result = run(splits, recipe, options)
     if result.finished:
         typer.echo(f"Trained: {result.network} (and the plain network, {result.plain})")
     else:

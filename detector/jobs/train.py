@@ -25,6 +25,7 @@ from detector.errors import DataError
 from detector.jobs.batches import BatchOrder, TrainingBatches
 from detector.jobs.epoch_report import EpochReport
 from detector.jobs.initial_weights import fit_initial_weights
+from detector.jobs.input_size import check_input_size
 from detector.jobs.objectives import (
     DecoupledObjective,
     HardenedObjective,
@@ -33,6 +34,7 @@ from detector.jobs.objectives import (
 from detector.jobs.provenance import provenance
 from detector.jobs.train_phase import PhaseRun, StepBudget
 from detector.jobs.training_log import TrainingLog
+from detector.preprocessing import CIFAR10_PREPROCESSING, IMAGENET_PREPROCESSING
 from detector.weights import NetworkInfo, save_weights
 
 __all__ = ["TrainingOptions", "TrainingResult", "train"]
@@ -95,6 +97,7 @@ def train(splits: Splits, recipe: Recipe, options: TrainingOptions) -> TrainingR
 
     Raises:
         DataError: If there are fewer training images than processes, or weights do not fit.
+        InvalidInputError: If the network cannot read images of this size.
         CheckpointError: If the output folder holds another run.
         StorageError: If a file cannot be written; finished checkpoints are kept.
     """
@@ -132,9 +135,10 @@ class _Run:
         """The trained plain network, or None if the run was stopped."""
         torch.manual_seed(self._options.seed)
         network = build_backbone(self._recipe.backbone, self._classes)
+        check_input_size(network, self._splits.preprocessing)
         given = self._options.initial_weights
         if given is not None:
-            fit_initial_weights(network, given)
+            fit_initial_weights(network, given, fresh_head=self._further)
         if given is None or self._further:
             run = self._phase("plain", 0)
             if not run.run(
@@ -217,11 +221,18 @@ class _Run:
         facts += [str(self._options.seed), str(self._accelerator.num_processes)]
         facts += [str(self._further)]
         facts += self._hardening_facts(phase)
+        facts += self._size_facts()
         digest = hashlib.sha256(json.dumps(facts).encode())
         digest.update(self._splits.train.ids.tobytes())
         digest.update(self._splits.train.labels.tobytes())
         digest.update(_digest(self._options.initial_weights or {}).encode())
         return digest.hexdigest()
+
+    def _size_facts(self) -> list[str]:
+        """The network's input, where it is not the one that its kind of data set always had."""
+        size = self._splits.preprocessing
+        usual = size in (CIFAR10_PREPROCESSING, IMAGENET_PREPROCESSING)
+        return [] if usual else [repr(size)]
 
     def _hardening_facts(self, phase: str) -> list[str]:
         """What of the hardening a phase depends on; nothing for recipes without it."""
