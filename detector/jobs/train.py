@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -35,6 +36,7 @@ from detector.jobs.provenance import provenance
 from detector.jobs.train_phase import PhaseRun, StepBudget
 from detector.jobs.training_log import TrainingLog
 from detector.preprocessing import CIFAR10_PREPROCESSING, IMAGENET_PREPROCESSING
+from detector.storage import sole_writer
 from detector.weights import NetworkInfo, save_weights
 
 __all__ = ["TrainingOptions", "TrainingResult", "train"]
@@ -99,7 +101,8 @@ def train(splits: Splits, recipe: Recipe, options: TrainingOptions) -> TrainingR
         DataError: If there are fewer training images than processes, or weights do not fit.
         InvalidInputError: If the network cannot read images of this size.
         CheckpointError: If the output folder holds another run.
-        StorageError: If a file cannot be written; finished checkpoints are kept.
+        StorageError: If a file cannot be written, finished checkpoints are kept; or if another run
+            writes to the same folder.
     """
     run = _Run(splits, recipe, options)
     result = TrainingResult(
@@ -107,7 +110,7 @@ def train(splits: Splits, recipe: Recipe, options: TrainingOptions) -> TrainingR
         plain=options.output / "plain.safetensors",
         network=options.output / "network.safetensors",
     )
-    with run.log.opened():
+    with run.alone(), run.log.opened():
         plain = run.plain(result.plain)
         finished = plain is not None and run.decoupled(plain, result.network)
     return replace(result, finished=finished)
@@ -130,6 +133,11 @@ class _Run:
                 f"Training should have at least {self._accelerator.num_processes} images, one a "
                 f"process. Found {len(splits.train)}."
             )
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Be the one run that writes to the output folder; the first process is for all of them."""
+        first = self._accelerator.is_main_process
+        return sole_writer(self._options.output) if first else nullcontext()
 
     def plain(self, file: Path) -> nn.Module | None:
         """The trained plain network, or None if the run was stopped."""
