@@ -21,6 +21,7 @@ from detector.jobs.objectives import DecoupledObjective
 from detector.jobs.train import TrainingOptions, train
 from detector.jobs.train_phase import PhaseRun
 from detector.preprocessing import Preprocessing
+from detector.storage import sole_writer
 
 RECIPE = replace(
     recipe_of(Preset.RESNET20_CIFAR10).shortened(plain_epochs=1, decoupled_epochs=2),
@@ -151,6 +152,20 @@ def test_a_full_disk_keeps_the_last_checkpoint_and_the_run_goes_on_from_it(
     assert (tmp_path / "plain.checkpoint").exists()
     assert not list(tmp_path.glob(".*"))
     assert same_weights(train(splits, RECIPE, options).network, straight.network)
+
+
+def test_a_folder_that_another_run_writes_to_is_refused(tmp_path, splits):
+    with sole_writer(tmp_path), pytest.raises(StorageError, match="one job at a time"):
+        train(splits, RECIPE, TrainingOptions(output=tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_input_size_is_another_run(tmp_path, splits):
+    stopped = TrainingOptions(output=tmp_path, stop_after_steps=1)
+    assert not train(splits, RECIPE, stopped).finished
+    larger = replace(splits, preprocessing=splits.preprocessing.resized(12))
+    with pytest.raises(CheckpointError, match="should belong to this recipe"):
+        train(larger, RECIPE, stopped)
 
 
 def test_a_finished_run_started_again_changes_nothing(tmp_path, splits, straight):
