@@ -114,8 +114,6 @@ def train(
 
     Stopped at any point, the same command continues.
     """
-    from dataclasses import replace
-
     from detector.data import load_splits
     from detector.decoupling import Backbone
     from detector.decoupling.recipes import Preset, recipe_of
@@ -144,12 +142,10 @@ def train(
         checkpoint_every_s=checkpoint_every_s,
         initial_weights=None if weights is None else _initial_weights(weights),
         train_further=plain_epochs is not None,
+        input_size=input_size,
         stop_after_steps=stop_after_steps,
     )
-    splits = load_splits(data)
-    if input_size is not None:
-        splits = replace(splits, preprocessing=splits.preprocessing.resized(input_size))
-    result = run(splits, recipe, options)
+    result = run(load_splits(data), recipe, options)
     if result.finished:
         typer.echo(f"Trained: {result.network} (and the plain network, {result.plain})")
     else:

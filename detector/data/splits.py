@@ -8,7 +8,7 @@ calibration split have their own type there too, see `detector.path_table.Calibr
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from textwrap import shorten
 
 import numpy as np
@@ -81,6 +81,16 @@ class Splits:
     def class_names(self) -> tuple[str, ...]:
         """Name of each class."""
         return self.train.source.class_names
+
+    def resized(self, side: int | None) -> Splits:
+        """The same images for a network that reads another size, see `Preprocessing.resized`.
+
+        Args:
+            side: Height and width of its input, pixels; None leaves it as it is.
+        """
+        if side is None:
+            return self
+        return replace(self, preprocessing=self.preprocessing.resized(side))
 
     @classmethod
     def divide(

@@ -35,7 +35,6 @@ from detector.jobs.objectives import (
 from detector.jobs.provenance import provenance
 from detector.jobs.train_phase import PhaseRun, StepBudget
 from detector.jobs.training_log import TrainingLog
-from detector.preprocessing import CIFAR10_PREPROCESSING, IMAGENET_PREPROCESSING
 from detector.storage import sole_writer
 from detector.weights import NetworkInfo, save_weights
 
@@ -57,6 +56,7 @@ class TrainingOptions:
             unless `train_further`.
         train_further: Whether the plain network is trained from these weights all the same, as
             `Recipe.from_trained` says.
+        input_size: Height and width of what the network reads, pixels; the data set's by default.
         stop_after_steps: Stop after so many steps of this run; the same call continues.
     """
 
@@ -68,6 +68,7 @@ class TrainingOptions:
     checkpoint_every_s: float = 120.0
     initial_weights: dict[str, Tensor] | None = None
     train_further: bool = False
+    input_size: int | None = None
     stop_after_steps: int | None = None
 
 
@@ -121,7 +122,8 @@ class _Run:
 
     def __init__(self, splits: Splits, recipe: Recipe, options: TrainingOptions) -> None:
         self._accelerator = Accelerator(mixed_precision=options.precision)
-        self._splits = splits
+        self._splits = splits.resized(options.input_size)
+        self._usual_size = self._splits.preprocessing == splits.preprocessing
         self._further = options.initial_weights is not None and options.train_further
         self._recipe = recipe.from_trained() if self._further else recipe
         self._options = options
@@ -237,10 +239,8 @@ class _Run:
         return digest.hexdigest()
 
     def _size_facts(self) -> list[str]:
-        """The network's input, where it is not the one that its kind of data set always had."""
-        size = self._splits.preprocessing
-        usual = size in (CIFAR10_PREPROCESSING, IMAGENET_PREPROCESSING)
-        return [] if usual else [repr(size)]
+        """The network's input, where it is not the one that the data set comes with."""
+        return [] if self._usual_size else [repr(self._splits.preprocessing)]
 
     def _hardening_facts(self, phase: str) -> list[str]:
         """What of the hardening a phase depends on; nothing for recipes without it."""
