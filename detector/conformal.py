@@ -226,8 +226,15 @@ class ConformalTable:
             raise CalibrationError(
                 f"Each class should have at least {needed} clean calibration images for a budget "
                 f"of {alpha:.3g} ({self.promise.guarantee}). Found {', '.join(short)}. "
-                "Extract more calibration images or allow a larger budget."
+                f"Extract more calibration images{self._larger_budget()}."
             )
+
+    def _larger_budget(self) -> str:
+        """The budget that all classes can promise, as an advice; nothing where there is none."""
+        least = self.promise.smallest_alpha(int(self.counts.min()))
+        if least >= 1:
+            return ""
+        return f", or allow a larger budget: {math.ceil(1000 * least) / 1000:g} can be promised"
 
     def p_values(self, scores: Tensor, predicted: Tensor) -> Tensor:
         """p-value of each image, in (0, 1].

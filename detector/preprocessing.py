@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -70,6 +70,23 @@ class Preprocessing:
             image = functional.resize(_middle(image), [self.shorter_side], antialias=True)
         cropped: Tensor = functional.center_crop(image, [self.height, self.width])
         return cropped
+
+    def resized(self, side: int) -> Preprocessing:
+        """The same for a square input of another size, which shows as much of each image.
+
+        Args:
+            side: Height and width of the network's input, pixels.
+
+        Raises:
+            InvalidInputError: If it is not positive.
+        """
+        if side < 1:
+            raise InvalidInputError(
+                f"The side of the network's input should be at least 1 pixel. Found {side}.",
+                field="side",
+            )
+        shown = self.shorter_side / min(self.height, self.width)
+        return replace(self, height=side, width=side, shorter_side=round(shown * side))
 
     def scale(self, images: Tensor) -> Tensor:
         """uint8 images as floats in [0, 1], the space in which attacks work."""

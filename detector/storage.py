@@ -1,15 +1,22 @@
-"""Files that are either whole or not there."""
+"""Files that are either whole or not there, and folders that one job writes to."""
 
 from __future__ import annotations
 
+import fcntl
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
+from uuid import uuid4
 
 from detector.errors import StorageError
 
-__all__ = ["atomic_path"]
+__all__ = ["atomic_path", "sole_writer"]
+
+_REST = ".part"
+_LOCK = ".lock"
 
 
 @contextmanager
@@ -21,7 +28,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         StorageError: If the file cannot be written, as on a full disk.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    # Not by process: those of two machines that share a folder can have the same number.
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}{_REST}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -37,6 +45,72 @@ def atomic_path(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # where the folder is a file, there is nothing to remove
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Be the one job that writes to a folder; what a killed one left half-written is removed.
+
+    The lock ends with the process, however that ends. File systems that know no locks, as some
+    that show a bucket as a folder, are written to without.
+
+    Args:
+        folder: The folder; made where it is not there.
+
+    Raises:
+        StorageError: If another job writes to it, or it cannot be written.
+    """
+    lock = folder / _LOCK
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = lock.open("ab")
+    except OSError as error:
+        raise StorageError(
+            f"{folder} should be a folder that can be written to. Found: "
+            f"{error.strerror or error}. Free some space or choose another folder and run the "
+            "same command again."
+        ) from error
+    with file:
+        if _locked(file, lock, folder):
+            for rest in folder.glob(f".*{_REST}"):
+                rest.unlink(missing_ok=True)
+            _sign(file)
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                lock.unlink(missing_ok=True)
+
+
+def _locked(file: BinaryIO, lock: Path, folder: Path) -> bool:
+    """Lock a file that another job may be about to remove; False where there are no locks."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        free = lock.exists() and os.path.samestat(os.fstat(file.fileno()), lock.stat())
+    except BlockingIOError:
+        free = False
+    except OSError:
+        return False
+    if not free:
+        raise StorageError(
+            f"{folder} should be written by one job at a time. Found {_signed(lock)} at work. "
+            "Wait for its end and run the same command again, or give another folder."
+        )
+    return True
+
+
+def _sign(file: BinaryIO) -> None:
+    """Say who holds a lock, for people: what counts is the lock itself."""
+    with suppress(OSError):  # a full disk holds no name, and locks all the same
+        file.truncate(0)
+        file.write(f"process {os.getpid()} of {socket.gethostname()}".encode())
+        file.flush()
+
+
+def _signed(lock: Path) -> str:
+    with suppress(OSError, UnicodeDecodeError):
+        return lock.read_text(encoding="utf-8") or "another one"
+    return "another one"
 
 
 def _sync(path: Path) -> None:

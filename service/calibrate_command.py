@@ -5,11 +5,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from service.offline_options import choice
+
+if TYPE_CHECKING:
+    from detector.jobs.copy_agreement import CopyAgreement
 
 __all__ = ["calibrate"]
 
@@ -100,13 +103,24 @@ def calibrate(
             f"{_figure(attack.auroc_unseen)} if it is never seen in fitting"
         )
     for dropped in result.dropped:
-        typer.echo(
-            f"{dropped.copy}: dropped, as only {dropped.share:.1%} of clean images keep their class"
-        )
+        typer.echo(f"{dropped.copy}: dropped, {_why(dropped)}")
     for info in result.manifest.levels:
         looked_at = ", ".join(info.copies) or "no copies"
-        typer.echo(f"{info.name}: {1 + len(info.copies)} passes ({looked_at})")
+        passes = f"{1 + len(info.copies)} passes" if info.copies else "1 pass"
+        typer.echo(f"{info.name}: {passes} ({looked_at})")
     typer.echo(f"Calibrated: {result.bundle} (digest {result.manifest.digest})")
+
+
+def _why(dropped: CopyAgreement) -> str:
+    """Why a copy is dropped: it does harm, or nobody knows that it does none."""
+    from detector.jobs.copy_agreement import LEAST_AGREEMENT
+
+    if dropped.share < LEAST_AGREEMENT:
+        return f"as only {dropped.share:.1%} of clean images keep their class"
+    return (
+        f"as {dropped.agreeing} of {dropped.images} clean images keep their class, which are too "
+        "few to tell; extract more fit images"
+    )
 
 
 def _figure(value: float | None) -> str:

@@ -87,6 +87,7 @@ def extract(
     from detector.data import load_splits
     from detector.jobs.extract import ExtractOptions
     from detector.jobs.extract import extract as run
+    from detector.jobs.held_out import check_held_out
     from detector.jobs.surrogate import Surrogate
     from detector.path_table import SplitName
     from detector.weights import load_gated
@@ -106,6 +107,7 @@ def extract(
     trained, info = load_gated(network)
     surrogate = None if attack_through is None else Surrogate.load(attack_through)
     splits = load_splits(data, preprocessing=info.preprocessing)
+    check_held_out(info, splits, options.splits)
     run(trained, splits, options, surrogate=surrogate)
     typer.echo(f"Extracted: {output}")
     if surrogate is not None:

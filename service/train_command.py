@@ -58,7 +58,16 @@ def train(
         typer.Option(
             help="Trained plain network to start from: a state dict (.safetensors, .pt) or a name "
             "of torchvision, such as ResNet18_Weights.IMAGENET1K_V1. It is trained further only "
-            "where --plain-epochs says for how long."
+            "where --plain-epochs says for how long, and needs to be where it knows another "
+            "number of classes."
+        ),
+    ] = None,
+    input_size: Annotated[
+        int | None,
+        typer.Option(
+            min=8,
+            help="Height and width of what the network reads, pixels; images of other sizes are "
+            "resized and cropped. Default: 32 for .npz files and CIFAR-10, 224 for folders.",
         ),
     ] = None,
     robust: Annotated[
@@ -133,6 +142,7 @@ def train(
         checkpoint_every_s=checkpoint_every_s,
         initial_weights=None if weights is None else _initial_weights(weights),
         train_further=plain_epochs is not None,
+        input_size=input_size,
         stop_after_steps=stop_after_steps,
     )
     result = run(load_splits(data), recipe, options)

@@ -43,7 +43,9 @@ def load_splits(path: Path, *, preprocessing: Preprocessing | None = None) -> Sp
     Args:
         path: One of: an .npz file with ``train_images``, ``train_labels``, ``test_images`` and
             ``test_labels``; a folder in which torchvision keeps CIFAR-10; a folder with ``train``
-            and ``test`` (or ``val``), each holding one folder of PNG, JPEG or WebP files a class.
+            and ``test`` (or ``val``), each holding one folder of PNG, JPEG or WebP files a class;
+            where it has ``fit`` or ``calibration`` beside them, these are used as they are,
+            instead of a part of ``train``.
         preprocessing: How images become the network's input; by default that of CIFAR-10 for the
             first two and that of ImageNet for the last.
 
@@ -62,6 +64,8 @@ def load_splits(path: Path, *, preprocessing: Preprocessing | None = None) -> Sp
             FolderSource(path / "train"),
             FolderSource(held_out),
             preprocessing=preprocessing or IMAGENET_PREPROCESSING,
+            fit=_own(path / "fit"),
+            calibration=_own(path / "calibration"),
         )
     raise DataError(
         f"{path} should be an .npz file, a folder with torchvision's CIFAR-10 "
@@ -69,6 +73,10 @@ def load_splits(path: Path, *, preprocessing: Preprocessing | None = None) -> Sp
         f"Found {'none of these there' if path.exists() else 'nothing there'}. "
         "Give one of the three with --data."
     )
+
+
+def _own(path: Path) -> FolderSource | None:
+    return FolderSource(path) if path.is_dir() else None
 
 
 def _npz(path: Path) -> tuple[ArraySource, ArraySource]:

@@ -7,8 +7,9 @@ calibration split have their own type there too, see `detector.path_table.Calibr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from textwrap import shorten
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,6 +82,16 @@ class Splits:
         """Name of each class."""
         return self.train.source.class_names
 
+    def resized(self, side: int | None) -> Splits:
+        """The same images for a network that reads another size, see `Preprocessing.resized`.
+
+        Args:
+            side: Height and width of its input, pixels; None leaves it as it is.
+        """
+        if side is None:
+            return self
+        return replace(self, preprocessing=self.preprocessing.resized(side))
+
     @classmethod
     def divide(
         cls,
@@ -88,6 +99,8 @@ class Splits:
         test: ImageSource,
         *,
         preprocessing: Preprocessing,
+        fit: ImageSource | None = None,
+        calibration: ImageSource | None = None,
         fit_share: float = 0.03,
         calibration_share: float = 0.07,
     ) -> Splits:
@@ -99,39 +112,75 @@ class Splits:
             train: The training images.
             test: The test images, used as they are.
             preprocessing: How images become the network's input.
-            fit_share: Share of each class that the detector is fitted on.
-            calibration_share: Share of each class that it is calibrated on.
+            fit: Images to fit on, used as they are; held out of the training images by default.
+            calibration: Images to calibrate on, likewise.
+            fit_share: Share of each class that the detector is fitted on, where it is held out.
+            calibration_share: Share of each class that it is calibrated on, where it is held out.
 
         Raises:
-            DataError: If a class has too few images to give one to each split, or if the class
-                names of training and test images differ.
+            DataError: If there are not two classes, a class has too few images to give one to
+                each split, or the class names of the training images and others differ.
         """
-        if train.class_names != test.class_names:
-            raise DataError(
-                f"Test images should have the classes of the training images, {train.class_names}. "
-                f"Found {test.class_names}."
-            )
-        generator = np.random.default_rng(20200823)
-        parts: list[list[NDArray[np.int64]]] = [[], [], []]
-        for label, name in enumerate(train.class_names):
-            members = generator.permutation(np.flatnonzero(train.labels == label))
-            fit, calibration = (
-                max(1, round(share * len(members))) for share in (fit_share, calibration_share)
-            )
-            if len(members) <= fit + calibration:
-                raise DataError(
-                    "Each class should have at least 3 training images, one for each of the "
-                    f"train, fit and calibration splits. Found {len(members)} of {name}. "
-                    "Add images or leave the class out."
-                )
-            stops = [fit, fit + calibration]
-            for part, chosen in zip(parts, np.split(members, stops), strict=True):
-                part.append(chosen)
-        fit_ids, calibration_ids, train_ids = (np.sort(np.concatenate(part)) for part in parts)
+        _check_classes(train, {"test": test, "fit": fit, "calibration": calibration})
+        fit_ids, calibration_ids, train_ids = _divided(
+            train,
+            fit=0.0 if fit is not None else fit_share,
+            calibration=0.0 if calibration is not None else calibration_share,
+        )
         return cls(
             train=TrainImages(train, train_ids),
-            fit=FitImages(train, fit_ids),
-            calibration=CalibrationImages(train, calibration_ids),
-            test=TestImages(test, np.arange(len(test))),
+            fit=FitImages(train, fit_ids) if fit is None else FitImages(fit, _all(fit)),
+            calibration=CalibrationImages(train, calibration_ids)
+            if calibration is None
+            else CalibrationImages(calibration, _all(calibration)),
+            test=TestImages(test, _all(test)),
             preprocessing=preprocessing,
+        )
+
+
+def _all(source: ImageSource) -> NDArray[np.int64]:
+    return np.arange(len(source))
+
+
+def _divided(train: ImageSource, **shares: float) -> list[NDArray[np.int64]]:
+    """Ids of the images that are held out for each share, and of the rest; no share, no image."""
+    generator = np.random.default_rng(20200823)
+    parts: list[list[NDArray[np.int64]]] = [[] for _ in (*shares, "train")]
+    splits = ["train", *(name for name, share in shares.items() if share)]
+    for label, name in enumerate(train.class_names):
+        members = generator.permutation(np.flatnonzero(train.labels == label))
+        counts = [max(1, round(share * len(members))) if share else 0 for share in shares.values()]
+        if len(members) <= sum(counts):
+            raise DataError(
+                f"Each class should have at least {len(splits)} training images, one for each of "
+                f"these splits: {', '.join(splits)}. Found {len(members)} of {name}. "
+                "Add images or leave the class out."
+            )
+        for part, chosen in zip(parts, np.split(members, np.cumsum(counts)), strict=True):
+            part.append(chosen)
+    return [np.sort(np.concatenate(part)) for part in parts]
+
+
+def _check_classes(train: ImageSource, others: Mapping[str, ImageSource | None]) -> None:
+    """Refuse what cannot be told apart, and images of classes that are not trained."""
+    if len(train.class_names) < 2:
+        raise DataError(
+            "There should be at least two classes to tell apart. "
+            f"Found one, {train.class_names[0]}. Add the images of another class: without one "
+            "there is no wrong class that an attack could lead to."
+        )
+    for name, source in others.items():
+        if source is None or source.class_names == train.class_names:
+            continue
+        known, found = set(train.class_names), set(source.class_names)
+        lacking, strange = sorted(known - found), sorted(found - known)
+        differences = [
+            f"{what} {shorten(', '.join(names), 200)}"
+            for what, names in (("none of", lacking), ("besides", strange))
+            if names
+        ]
+        raise DataError(
+            f"The {name} images should have the {len(known)} classes of the training images, in "
+            f"the same order. Found {' and '.join(differences) or 'another order'}. Name the "
+            "classes alike; leave out what is not to be told apart."
         )

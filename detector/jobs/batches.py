@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,10 @@ from torchvision.transforms import v2
 
 from detector.data import TrainImages
 from detector.decoupling.recipes import Crop
+from detector.errors import DataError
 from detector.preprocessing import Preprocessing
 
-__all__ = ["BatchOrder", "TrainingBatches", "seeded", "training_loader"]
+__all__ = ["BatchOrder", "TrainingBatches", "read_from", "seeded", "training_loader"]
 
 _PADDING = 4
 
@@ -132,6 +133,20 @@ def training_loader(batches: TrainingBatches, *, workers: int) -> DataLoader[Any
     return DataLoader(
         batches, batch_sampler=batches.order, collate_fn=_as_it_is, num_workers=workers
     )
+
+
+def read_from(loader: Iterable[Any]) -> Iterator[Any]:
+    """The batches of a loader, with errors as they are told where nothing reads ahead.
+
+    Raises:
+        DataError: If an image cannot be read.
+    """
+    try:
+        yield from loader
+    except DataError as error:
+        # Torch puts the traceback of the process that reads ahead before its message.
+        message = str(error).rpartition(f"{DataError.__name__}: ")[2].strip()
+        raise DataError(message) from error
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -10,7 +10,10 @@ from statistics import NormalDist
 from detector.errors import CalibrationError, InvalidInputError
 from detector.path_table import PathTable, SplitName
 
-__all__ = ["CopyAgreement", "copy_agreements", "unsuitable_copies"]
+__all__ = ["LEAST_AGREEMENT", "CopyAgreement", "copy_agreements", "unsuitable_copies"]
+
+LEAST_AGREEMENT = 0.85
+"""Share of clean images whose class a copy has to keep."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,7 +101,7 @@ def copy_agreements(
 
 
 def unsuitable_copies(
-    agreements: Iterable[CopyAgreement], *, least: float = 0.85
+    agreements: Iterable[CopyAgreement], *, least: float = LEAST_AGREEMENT
 ) -> tuple[CopyAgreement, ...]:
     """The copies to drop: those that do not surely leave most clean predictions alone.
 

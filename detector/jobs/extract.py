@@ -43,6 +43,7 @@ from detector.path_table import (
     write_shard,
 )
 from detector.paths import PathVectors
+from detector.storage import sole_writer
 
 __all__ = ["ExtractOptions", "extract"]
 
@@ -83,9 +84,21 @@ def extract(
         DataError: If the network, the surrogate and the data set do not fit, an image cannot be
             read, a shard that is there was made from something else, or its attacked images cannot
             be made again for copies of them.
-        StorageError: If a shard cannot be written; those before it are kept.
+        StorageError: If a shard cannot be written, those before it are kept; or if another job
+            writes to the same table.
         AttackError: If an attack broke a property that it has to keep.
     """
+    with sole_writer(options.output):
+        return _extracted(network, splits, options, strongest, surrogate)
+
+
+def _extracted(
+    network: DecoupledNetwork,
+    splits: Splits,
+    options: ExtractOptions,
+    strongest: StrongestOf | None,
+    surrogate: Surrogate | None,
+) -> PathTable:
     network.to(options.device)
     attacks = options.attacks
     if surrogate is not None:

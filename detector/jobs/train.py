@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -25,6 +26,7 @@ from detector.errors import DataError
 from detector.jobs.batches import BatchOrder, TrainingBatches
 from detector.jobs.epoch_report import EpochReport
 from detector.jobs.initial_weights import fit_initial_weights
+from detector.jobs.input_size import check_input_size
 from detector.jobs.objectives import (
     DecoupledObjective,
     HardenedObjective,
@@ -33,6 +35,7 @@ from detector.jobs.objectives import (
 from detector.jobs.provenance import provenance
 from detector.jobs.train_phase import PhaseRun, StepBudget
 from detector.jobs.training_log import TrainingLog
+from detector.storage import sole_writer
 from detector.weights import NetworkInfo, save_weights
 
 __all__ = ["TrainingOptions", "TrainingResult", "train"]
@@ -53,6 +56,7 @@ class TrainingOptions:
             unless `train_further`.
         train_further: Whether the plain network is trained from these weights all the same, as
             `Recipe.from_trained` says.
+        input_size: Height and width of what the network reads, pixels; the data set's by default.
         stop_after_steps: Stop after so many steps of this run; the same call continues.
     """
 
@@ -64,6 +68,7 @@ class TrainingOptions:
     checkpoint_every_s: float = 120.0
     initial_weights: dict[str, Tensor] | None = None
     train_further: bool = False
+    input_size: int | None = None
     stop_after_steps: int | None = None
 
 
@@ -95,8 +100,10 @@ def train(splits: Splits, recipe: Recipe, options: TrainingOptions) -> TrainingR
 
     Raises:
         DataError: If there are fewer training images than processes, or weights do not fit.
+        InvalidInputError: If the network cannot read images of this size.
         CheckpointError: If the output folder holds another run.
-        StorageError: If a file cannot be written; finished checkpoints are kept.
+        StorageError: If a file cannot be written, finished checkpoints are kept; or if another run
+            writes to the same folder.
     """
     run = _Run(splits, recipe, options)
     result = TrainingResult(
@@ -104,7 +111,7 @@ def train(splits: Splits, recipe: Recipe, options: TrainingOptions) -> TrainingR
         plain=options.output / "plain.safetensors",
         network=options.output / "network.safetensors",
     )
-    with run.log.opened():
+    with run.alone(), run.log.opened():
         plain = run.plain(result.plain)
         finished = plain is not None and run.decoupled(plain, result.network)
     return replace(result, finished=finished)
@@ -115,7 +122,8 @@ class _Run:
 
     def __init__(self, splits: Splits, recipe: Recipe, options: TrainingOptions) -> None:
         self._accelerator = Accelerator(mixed_precision=options.precision)
-        self._splits = splits
+        self._splits = splits.resized(options.input_size)
+        self._usual_size = self._splits.preprocessing == splits.preprocessing
         self._further = options.initial_weights is not None and options.train_further
         self._recipe = recipe.from_trained() if self._further else recipe
         self._options = options
@@ -128,13 +136,19 @@ class _Run:
                 f"process. Found {len(splits.train)}."
             )
 
+    def alone(self) -> AbstractContextManager[None]:
+        """Be the one run that writes to the output folder; the first process is for all of them."""
+        first = self._accelerator.is_main_process
+        return sole_writer(self._options.output) if first else nullcontext()
+
     def plain(self, file: Path) -> nn.Module | None:
         """The trained plain network, or None if the run was stopped."""
         torch.manual_seed(self._options.seed)
         network = build_backbone(self._recipe.backbone, self._classes)
+        check_input_size(network, self._splits.preprocessing)
         given = self._options.initial_weights
         if given is not None:
-            fit_initial_weights(network, given)
+            fit_initial_weights(network, given, fresh_head=self._further)
         if given is None or self._further:
             run = self._phase("plain", 0)
             if not run.run(
@@ -217,11 +231,16 @@ class _Run:
         facts += [str(self._options.seed), str(self._accelerator.num_processes)]
         facts += [str(self._further)]
         facts += self._hardening_facts(phase)
+        facts += self._size_facts()
         digest = hashlib.sha256(json.dumps(facts).encode())
         digest.update(self._splits.train.ids.tobytes())
         digest.update(self._splits.train.labels.tobytes())
         digest.update(_digest(self._options.initial_weights or {}).encode())
         return digest.hexdigest()
+
+    def _size_facts(self) -> list[str]:
+        """The network's input, where it is not the one that the data set comes with."""
+        return [] if self._usual_size else [repr(self._splits.preprocessing)]
 
     def _hardening_facts(self, phase: str) -> list[str]:
         """What of the hardening a phase depends on; nothing for recipes without it."""

@@ -17,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from detector.decoupling import Adversaries, GateNoise
 from detector.decoupling.recipes import Phase
 from detector.jobs.adversaries import with_adversaries
-from detector.jobs.batches import TrainingBatches, seeded, training_loader
+from detector.jobs.batches import TrainingBatches, read_from, seeded, training_loader
 from detector.jobs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from detector.jobs.objectives import Objective
 from detector.jobs.progress import Progress
@@ -142,7 +142,7 @@ class PhaseRun:
             for epoch in range(state.step // per_epoch, self.phase.epochs):
                 skipped = state.step - epoch * per_epoch
                 order.move_to(epoch, skipped * self.accelerator.num_processes)
-                for pixels, targets in loader:
+                for pixels, targets in read_from(loader):
                     if self.budget.spent:
                         return False
                     loss = self._step(model, state, pixels, targets, total)

@@ -158,6 +158,15 @@ def test_a_refusal_names_the_class_the_count_and_the_count_needed():
     assert "at least 59" in message
     assert "58 predicted as dog, 0 predicted as frog" in message
     assert "cat" not in message
+    assert message.endswith("Extract more calibration images.")  # nothing promises a class without
+
+
+def test_a_refusal_names_the_budget_that_all_classes_can_promise():
+    predicted = torch.repeat_interleave(torch.arange(2), torch.tensor([80, 40]))
+    table = ConformalTable(torch.zeros(120), predicted, 2, promise=PAC)
+    with pytest.raises(CalibrationError, match=r"a larger budget: 0\.073 can be promised"):
+        table.require(0.05, ("cat", "dog"))
+    table.require(0.073, ("cat", "dog"))
 
 
 def calibrated_rates(promise: Promise, alpha: float, *, n: int, draws: int) -> torch.Tensor:

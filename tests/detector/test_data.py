@@ -56,7 +56,7 @@ def npz(path, **changes):
 
 
 @settings(deadline=None, max_examples=40)
-@given(st.integers(3, 60), st.integers(1, 6), st.integers(0, 2**31))
+@given(st.integers(3, 60), st.integers(2, 6), st.integers(0, 2**31))
 def test_splits_are_disjoint_cover_everything_and_hold_every_class(per_class, classes, seed):
     images, labels = arrays(per_class, classes)
     labels = np.random.default_rng(seed).permutation(labels)
@@ -113,9 +113,47 @@ def test_a_class_with_too_few_images_for_every_split_is_named():
         Splits.divide(source(2), source(), preprocessing=TINY)
 
 
-def test_training_and_test_classes_have_to_agree():
-    with pytest.raises(DataError, match="should have the classes of the training images"):
-        Splits.divide(source(), source(classes=2), preprocessing=TINY)
+@pytest.mark.parametrize("name", ["test", "fit", "calibration"])
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (("class0", "class1"), r"Found none of class2\."),
+        (("class0", "class1", "class2", "dog"), r"Found besides dog\."),
+        (("class0", "class1", "dog"), r"Found none of class2 and besides dog\."),
+        (("class1", "class0", "class2"), r"Found another order\."),
+    ],
+)
+def test_classes_of_other_images_have_to_be_those_of_training(name, names, found):
+    images, labels = arrays(classes=len(names))
+    others = {"test": source(), name: ArraySource(images, labels, names)}
+    with pytest.raises(DataError, match=rf"The {name} images should have the 3 classes.*{found}"):
+        Splits.divide(source(), others.pop("test"), **others, preprocessing=TINY)
+
+
+def test_a_single_class_is_refused():
+    with pytest.raises(DataError, match=r"at least two classes.*Found one, class0"):
+        Splits.divide(source(classes=1), source(classes=1), preprocessing=TINY)
+
+
+@pytest.mark.parametrize("own", [("fit",), ("calibration",), ("fit", "calibration")])
+def test_splits_of_their_own_are_used_as_they_are_and_training_gives_none_for_them(own):
+    given = {name: source(6) for name in own}
+    splits = Splits.divide(source(100), source(), **given, preprocessing=TINY)
+    for name, images in given.items():
+        part = getattr(splits, name)
+        assert part.source is images
+        assert part.ids.tolist() == list(range(18))
+    held = {"fit": 9, "calibration": 21}
+    assert len(splits.train) == 300 - sum(held[name] for name in held.keys() - set(own))
+    assert type(splits.fit) is FitImages
+    assert type(splits.calibration) is CalibrationImages
+
+
+def test_with_splits_of_their_own_one_training_image_a_class_is_enough():
+    splits = Splits.divide(
+        source(1), source(), fit=source(), calibration=source(), preprocessing=TINY
+    )
+    assert len(splits.train) == 3
 
 
 def test_a_split_reads_its_own_images():

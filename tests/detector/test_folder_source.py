@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from collections.abc import Callable
 
 import numpy as np
@@ -49,6 +50,15 @@ def test_a_test_folder_goes_before_a_val_folder(folder):
     (folder / "val").rename(folder / "test")
     (folder / "val").mkdir()
     assert len(load_splits(folder).test) == 4
+
+
+def test_fit_and_calibration_folders_are_used_where_they_are_there(folder):
+    shutil.copytree(folder / "val", folder / "calibration")
+    splits = load_splits(folder)
+    assert [len(part) for part in (splits.train, splits.fit, splits.calibration)] == [6, 2, 4]
+    shutil.copytree(folder / "train", folder / "fit")
+    splits = load_splits(folder)
+    assert [len(part) for part in (splits.train, splits.fit, splits.calibration)] == [8, 8, 4]
 
 
 def test_an_image_of_a_folder_is_loaded_as_it_is_stored(folder):

@@ -43,6 +43,23 @@ def test_other_images_are_resized_and_cropped_as_torchvision_does_for_its_weight
     assert torch.equal(IMAGENET_PREPROCESSING.fit(found), reference(found))
 
 
+def test_at_another_input_size_the_same_part_of_each_image_is_seen():
+    assert IMAGENET_PREPROCESSING.resized(224) == IMAGENET_PREPROCESSING
+    assert CIFAR10_PREPROCESSING.resized(32) == CIFAR10_PREPROCESSING
+    half = IMAGENET_PREPROCESSING.resized(112)
+    assert (half.height, half.width, half.shorter_side) == (112, 112, 128)
+    assert (half.mean, half.std) == (IMAGENET_PREPROCESSING.mean, IMAGENET_PREPROCESSING.std)
+    assert all(
+        IMAGENET_PREPROCESSING.resized(side).fit(image(9, 7)).shape == (3, side, side)
+        for side in range(8, 40)
+    )
+
+
+def test_an_input_without_a_pixel_is_refused():
+    with pytest.raises(InvalidInputError, match=r"at least 1 pixel\. Found 0"):
+        IMAGENET_PREPROCESSING.resized(0)
+
+
 @pytest.mark.parametrize("size", [(1, 200_000), (200_000, 1)])
 def test_a_very_long_image_costs_no_more_memory_than_its_middle(size, monkeypatch):
     resized = []

@@ -1,4 +1,5 @@
 import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -6,7 +7,7 @@ import sys
 import pytest
 
 from detector.errors import StorageError
-from detector.storage import atomic_path
+from detector.storage import atomic_path, sole_writer
 
 
 def test_what_was_written_takes_its_place(tmp_path):
@@ -108,3 +109,96 @@ def test_checkpoints_and_weights_that_may_not_grow_keep_the_files_before(tmp_pat
     assert done.stdout.count("File too large") == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == names
     assert {path.read_text() for path in tmp_path.iterdir()} == {"old"}
+
+
+# ---- one job at a time
+
+_HOLD = """
+import sys, time
+from pathlib import Path
+from detector.storage import sole_writer
+
+with sole_writer(Path(sys.argv[1])):
+    print("at work", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def other_job(tmp_path):
+    """A process that writes to a folder, and the folder."""
+    folder = tmp_path / "table"
+    process = subprocess.Popen(
+        [sys.executable, "-c", _HOLD, folder], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "at work\n"
+    yield process, folder
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def test_a_folder_that_another_job_writes_to_is_refused_and_the_job_is_named(other_job):
+    process, folder = other_job
+    for _ in range(2):  # to be refused takes nothing from the other
+        with (
+            pytest.raises(
+                StorageError, match=rf"one job at a time\. Found process {process.pid} of .*Wait"
+            ),
+            sole_writer(folder),
+        ):
+            pytest.fail("two jobs at once")
+
+
+def test_a_job_that_was_killed_leaves_no_lock_and_what_it_left_half_written_is_removed(other_job):
+    process, folder = other_job
+    (folder / ".shard.parquet.0123.part").write_text("half")
+    (folder / "shard.parquet").write_text("whole")
+    process.kill()
+    process.wait()
+    with sole_writer(folder):
+        assert sorted(path.name for path in folder.iterdir()) == [".lock", "shard.parquet"]
+    assert [path.name for path in folder.iterdir()] == ["shard.parquet"]
+
+
+@pytest.mark.parametrize("error", [None, ValueError, KeyboardInterrupt])
+def test_however_a_job_ends_the_next_one_may_write(tmp_path, error):
+    def work():
+        with sole_writer(tmp_path / "new" / "folder"):
+            if error is not None:
+                raise error
+
+    if error is None:
+        work()
+    else:
+        with pytest.raises(error):
+            work()
+    with sole_writer(tmp_path / "new" / "folder"):
+        pass
+    assert not list((tmp_path / "new" / "folder").iterdir())
+
+
+def test_a_lock_that_was_removed_in_the_meantime_is_not_taken_for_the_folder_s(
+    tmp_path, monkeypatch
+):
+    """Between opening and locking the file of a job that ends, the file can go."""
+    flock = fcntl.flock
+
+    def late(file, operation):
+        (tmp_path / ".lock").unlink()
+        flock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with pytest.raises(StorageError, match="one job at a time"), sole_writer(tmp_path):
+        pytest.fail("this lock keeps nobody out")
+
+
+def test_file_systems_without_locks_are_written_to_all_the_same(tmp_path, monkeypatch):
+    def unknown(_file, _operation):
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+    monkeypatch.setattr(fcntl, "flock", unknown)
+    (tmp_path / ".of-another-machine.part").write_text("half")
+    with sole_writer(tmp_path):
+        assert (tmp_path / ".of-another-machine.part").exists()  # perhaps somebody writes it
+    assert not (tmp_path / ".lock").exists()

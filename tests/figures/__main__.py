@@ -19,6 +19,7 @@ from tests.figures.cancellation import cancellation
 from tests.figures.drift import drift
 from tests.figures.evaluation import evaluation
 from tests.figures.explanation import explanation
+from tests.figures.extract_kills import extract_kills
 from tests.figures.extract_memory import extract_memory
 from tests.figures.false_alarms import false_alarms
 from tests.figures.figure import Figure
@@ -48,6 +49,7 @@ _MEASUREMENTS: dict[str, Measurement] = {
     "accuracy": accuracy,
     "false-alarms": false_alarms,
     "extract-memory": extract_memory,
+    "extract-kills": extract_kills,
     "attacks": attacks,
     "shift": shift,
     "drift": drift,

@@ -1,4 +1,4 @@
-"""Whether extraction keeps its memory flat, however many images it reads.
+"""Whether extraction, and calibration after it, keep their memory flat.
 
 The images lie in a folder and are read when their turn comes, so that nothing but torch itself
 stands below the growth that is measured. Batches are small: the allocator's own ups and downs go
@@ -12,10 +12,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from PIL import Image
-
 from tests.figures.bench import Bench
+from tests.figures.calibrate_memory import calibrate_memory
 from tests.figures.figure import Figure
+from tests.figures.image_folders import write_images
 
 __all__ = ["extract_memory"]
 
@@ -46,38 +46,25 @@ def extract_memory(bench: Bench) -> list[Figure]:
     """Peak memory of a whole process that extracts clean paths, for two numbers of images.
 
     Growth has two bounds: a share of the whole, and what the images alone would take if all of
-    them were held, which is less.
+    them were held, which is less. Calibration is measured beside it.
     """
     with tempfile.TemporaryDirectory() as folder:
-        _write_images(bench, Path(folder))
+        write_images(bench, Path(folder), {"train": _TRAIN_A_CLASS, "test": _COUNTS[1]})
         small, large = (_peak_bytes(Path(folder), count) for count in _COUNTS)
+    return [_figure(bench, small, large), *calibrate_memory(bench)]
+
+
+def _figure(bench: Bench, small: int, large: int) -> Figure:
     growth = large - small
     side = bench.pipeline.preprocessing
     held = (_COUNTS[1] - _COUNTS[0]) * 3 * side.height * side.width
-    return [
-        Figure(
-            name="peak memory of extract, 10 000 against 1 000 images",
-            target=f"within {_TARGET:.0%} and {held / 2**20:.0f} MiB",
-            measured=f"{growth / small:+.1%}, {growth / 2**20:+.1f} MiB "
-            f"({large / 2**20:.0f} against {small / 2**20:.0f} MiB)",
-            holds=abs(growth) <= min(_TARGET * small, held),
-        )
-    ]
-
-
-def _write_images(bench: Bench, folder: Path) -> None:
-    """The test images as PNG files, one folder a class, with the fewest training images."""
-    for name, images, counts in (
-        ("train", bench.splits.train, [_TRAIN_A_CLASS] * len(bench.splits.class_names)),
-        ("test", bench.splits.test, [_COUNTS[1]] * len(bench.splits.class_names)),
-    ):
-        for row, label in enumerate(images.labels.tolist()):
-            if counts[label]:
-                counts[label] -= 1
-                pixels = images.read([row], bench.pipeline.preprocessing)[0]
-                path = folder / name / str(label) / f"{row}.png"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(path, compress_level=1)
+    return Figure(
+        name="peak memory of extract, 10 000 against 1 000 images",
+        target=f"within {_TARGET:.0%} and {held / 2**20:.0f} MiB",
+        measured=f"{growth / small:+.1%}, {growth / 2**20:+.1f} MiB "
+        f"({large / 2**20:.0f} against {small / 2**20:.0f} MiB)",
+        holds=abs(growth) <= min(_TARGET * small, held),
+    )
 
 
 def _peak_bytes(data: Path, images: int) -> int:

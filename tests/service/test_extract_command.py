@@ -20,6 +20,7 @@ def handed_over(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     info = SimpleNamespace(preprocessing=None)
     monkeypatch.setattr("detector.weights.load_gated", lambda _: (None, info))
     monkeypatch.setattr("detector.data.load_splits", lambda *_, **__: None)
+    monkeypatch.setattr("detector.jobs.held_out.check_held_out", lambda *_: None)
     monkeypatch.setattr(
         "detector.jobs.surrogate.Surrogate.load",
         lambda path: SimpleNamespace(path=path, label="0123456789ab"),

@@ -6,7 +6,14 @@ from hypothesis import strategies as st
 
 from detector.data import ArraySource, TrainImages
 from detector.decoupling.recipes import Crop
-from detector.jobs.batches import BatchOrder, TrainingBatches, seeded, training_loader
+from detector.errors import DataError
+from detector.jobs.batches import (
+    BatchOrder,
+    TrainingBatches,
+    read_from,
+    seeded,
+    training_loader,
+)
 from detector.preprocessing import Preprocessing
 
 PREPROCESSING = Preprocessing(
@@ -117,3 +124,17 @@ def test_processes_that_read_ahead_make_the_same_batches():
     (ahead,) = training_loader(found, workers=1)
     assert torch.equal(alone[0], ahead[0])
     assert torch.equal(alone[1], ahead[1])
+
+
+def unreadable(_source, index):
+    raise DataError(f"{index}.png should be a readable image. Found half of one. Repair it.")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_cannot_be_read_is_told_alike_whoever_reads_it(workers, monkeypatch):
+    monkeypatch.setattr(ArraySource, "load", unreadable)
+    found = batches(side=(7, 7))  # of another size than the input, so that each image is loaded
+    with pytest.raises(DataError) as caught:
+        list(read_from(training_loader(found, workers=workers)))
+    assert str(caught.value).endswith("should be a readable image. Found half of one. Repair it.")
+    assert "Traceback" not in str(caught.value)

@@ -21,6 +21,7 @@ from detector.jobs.objectives import DecoupledObjective
 from detector.jobs.train import TrainingOptions, train
 from detector.jobs.train_phase import PhaseRun
 from detector.preprocessing import Preprocessing
+from detector.storage import sole_writer
 
 RECIPE = replace(
     recipe_of(Preset.RESNET20_CIFAR10).shortened(plain_epochs=1, decoupled_epochs=2),
@@ -151,6 +152,27 @@ def test_a_full_disk_keeps_the_last_checkpoint_and_the_run_goes_on_from_it(
     assert (tmp_path / "plain.checkpoint").exists()
     assert not list(tmp_path.glob(".*"))
     assert same_weights(train(splits, RECIPE, options).network, straight.network)
+
+
+def test_a_folder_that_another_run_writes_to_is_refused(tmp_path, splits):
+    with sole_writer(tmp_path), pytest.raises(StorageError, match="one job at a time"):
+        train(splits, RECIPE, TrainingOptions(output=tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_input_size_is_another_run(tmp_path, splits):
+    stopped = TrainingOptions(output=tmp_path, stop_after_steps=1)
+    assert not train(splits, RECIPE, stopped).finished
+    with pytest.raises(CheckpointError, match="should belong to this recipe"):
+        train(splits, RECIPE, replace(stopped, input_size=12))
+    train(splits, RECIPE, replace(stopped, input_size=8))  # as it is anyway
+
+
+def test_the_network_says_which_size_it_reads(tmp_path, splits):
+    result = train(splits, RECIPE, TrainingOptions(output=tmp_path, input_size=12))
+    with safe_open(result.network, framework="pt") as file:
+        size = json.loads(file.metadata()["offpath"])["preprocessing"]
+    assert (size["height"], size["width"], size["shorter_side"]) == (12, 12, 12)
 
 
 def test_a_finished_run_started_again_changes_nothing(tmp_path, splits, straight):
@@ -386,9 +408,25 @@ def test_given_weights_are_trained_further_where_that_is_asked_for(tmp_path, spl
 
 
 def test_given_weights_of_another_network_are_refused(tmp_path, splits):
-    weights = tiny_backbone("", 5).state_dict()
+    weights = CifarResNet(1, 4, widths=(8, 8, 8)).state_dict()
     with pytest.raises(DataError, match="state dict of the recipe's backbone"):
         train(splits, RECIPE, TrainingOptions(output=tmp_path, initial_weights=weights))
+
+
+@pytest.mark.parametrize("further", [True, False])
+def test_given_weights_of_other_classes_need_a_last_layer_that_is_trained(
+    tmp_path, splits, further
+):
+    options = TrainingOptions(
+        output=tmp_path,
+        initial_weights=tiny_backbone("", 5).state_dict(),
+        train_further=further,
+    )
+    if further:
+        assert train(splits, RECIPE, options).finished
+    else:
+        with pytest.raises(DataError, match=r"for the 4 classes of the data set\. Found 5"):
+            train(splits, RECIPE, options)
 
 
 def test_a_run_from_other_given_weights_is_another_run(tmp_path, splits):
