@@ -1,15 +1,21 @@
-"""Files that are either whole or not there."""
+"""Files that are either whole or not there, and folders that one job writes to."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
+from uuid import uuid4
 
 from detector.errors import StorageError
 
-__all__ = ["atomic_path"]
+__all__ = ["atomic_path", "sole_writer"]
+
+_REST = ".part"
+_LOCK = ".lock"
 
 
 @contextmanager
@@ -21,7 +27,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         StorageError: If the file cannot be written, as on a full disk.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    # Not by process: those of two machines that share a folder can have the same number.
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}{_REST}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -29,14 +36,65 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         _sync(path.parent)  # the new name is on the disk only then
     except OSError as error:
-        raise StorageError(
-            f"{path} should be writable. Found: {error.strerror or error}. "
-            "Free some space or choose another folder and run the same command again; "
-            "what was finished before is kept."
-        ) from error
+        raise _unwritable(path, error) from error
     finally:
         with suppress(OSError):  # where the folder is a file, there is nothing to remove
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Be the one job that writes to a folder; what a killed one left half-written is removed.
+
+    The lock ends with the process, however that ends. File systems that know no locks, as some
+    that show a bucket as a folder, are written to without.
+
+    Args:
+        folder: The folder; made where it is not there.
+
+    Raises:
+        StorageError: If another job writes to it, or it cannot be written.
+    """
+    lock = folder / _LOCK
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = lock.open("ab")
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    with file:
+        if _locked(file, lock, folder):
+            for rest in folder.glob(f".*{_REST}"):
+                rest.unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                lock.unlink(missing_ok=True)
+
+
+def _locked(file: BinaryIO, lock: Path, folder: Path) -> bool:
+    """Lock a file that another job may be about to remove; False where there are no locks."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        free = lock.exists() and os.path.samestat(os.fstat(file.fileno()), lock.stat())
+    except BlockingIOError:
+        free = False
+    except OSError:
+        return False
+    if not free:
+        raise StorageError(
+            f"{folder} should be written by one job at a time. Found another one at work. Wait "
+            "for its end and run the same command again, or give another folder."
+        )
+    return True
+
+
+def _unwritable(path: Path, error: OSError) -> StorageError:
+    return StorageError(
+        f"{path} should be writable. Found: {error.strerror or error}. "
+        "Free some space or choose another folder and run the same command again; "
+        "what was finished before is kept."
+    )
 
 
 def _sync(path: Path) -> None:

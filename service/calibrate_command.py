@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from service.engine_option import EngineName, EngineOption, chosen_engine
 from service.offline_options import choice
 
 __all__ = ["calibrate"]
@@ -64,6 +65,7 @@ def calibrate(
         int, typer.Option(min=0, help="Folds of the reported cross-validation; 0 for none.")
     ] = 3,
     seed: Annotated[int, typer.Option(help="Fixes classifier and folds.")] = 0,
+    engine: EngineOption = EngineName.LOCAL,
 ) -> None:
     """Fit the detector on a path table, calibrate it, and write the bundle.
 
@@ -92,7 +94,8 @@ def calibrate(
             copies=None if copy is None else tuple(parse_copy(text).name for text in copy),
             folds=folds,
             seed=seed,
-        )
+        ),
+        engine=chosen_engine(engine, "cpu")[0],
     )
     for attack in result.attacks:
         typer.echo(
