@@ -25,7 +25,7 @@ def handed_over(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         lambda path: SimpleNamespace(path=path, label="0123456789ab"),
     )
     monkeypatch.setattr(
-        "detector.jobs.extract.extract", lambda *_, surrogate: given.append(surrogate)
+        "detector.jobs.extract.extract", lambda *_, surrogate, engine: given.append(surrogate)
     )
     return given
 
