@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from service.engine_option import EngineName, EngineOption, chosen_engine
-from service.offline_options import choice
+from service.offline_options import OutputOption, choice
 
 __all__ = ["calibrate"]
 
@@ -25,7 +25,7 @@ def calibrate(
     network: Annotated[
         Path, typer.Option(help="The network that it was extracted with.", metavar="FILE")
     ],
-    output: Annotated[Path, typer.Option(help="Folder of the bundle.", metavar="DIR")],
+    output: OutputOption,
     alpha: Annotated[float, typer.Option(help="False-alarm budget in (0, 1).")] = 0.05,
     confidence: Annotated[
         float, typer.Option(help="Probability in (0, 1) that the promise holds.")
