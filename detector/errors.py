@@ -12,6 +12,7 @@
     |-- ControlError           a control of the evaluation that did not hold
     |-- GateError              a bundle whose figures fell against the released one
     |-- StorageError           a file that could not be written; nothing finished is lost
+    |-- EngineError            machines that cannot be reached, or lose work again and again
     `-- BundleError            a bundle that cannot be loaded
         |-- BundleMissingError
         |-- BundleTamperedError
@@ -35,6 +36,7 @@ __all__ = [
     "CheckpointError",
     "ControlError",
     "DataError",
+    "EngineError",
     "GateError",
     "ImageError",
     "InvalidInputError",
@@ -98,6 +100,10 @@ class GateError(OffpathError):
 
 class StorageError(OffpathError):
     """A file could not be written; everything finished before it is kept."""
+
+
+class EngineError(OffpathError):
+    """Machines cannot be reached, or lose work again and again; what is finished is kept."""
 
 
 class BundleError(OffpathError):

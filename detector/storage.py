@@ -37,11 +37,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         _sync(path.parent)  # the new name is on the disk only then
     except OSError as error:
-        raise StorageError(
-            f"{path} should be writable. Found: {error.strerror or error}. "
-            "Free some space or choose another folder and run the same command again; "
-            "what was finished before is kept."
-        ) from error
+        raise _unwritable(path, error) from error
     finally:
         with suppress(OSError):  # where the folder is a file, there is nothing to remove
             temporary.unlink(missing_ok=True)
@@ -65,11 +61,7 @@ def sole_writer(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         file = lock.open("ab")
     except OSError as error:
-        raise StorageError(
-            f"{folder} should be a folder that can be written to. Found: "
-            f"{error.strerror or error}. Free some space or choose another folder and run the "
-            "same command again."
-        ) from error
+        raise _unwritable(folder, error) from error
     with file:
         if _locked(file, lock, folder):
             for rest in folder.glob(f".*{_REST}"):
@@ -111,6 +103,14 @@ def _signed(lock: Path) -> str:
     with suppress(OSError, UnicodeDecodeError):
         return lock.read_text(encoding="utf-8") or "another one"
     return "another one"
+
+
+def _unwritable(path: Path, error: OSError) -> StorageError:
+    return StorageError(
+        f"{path} should be writable. Found: {error.strerror or error}. "
+        "Free some space or choose another folder and run the same command again; "
+        "what was finished before is kept."
+    )
 
 
 def _sync(path: Path) -> None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.offline_options import choice
+from service.engine_option import EngineName, EngineOption, chosen_engine
+from service.offline_options import OutputOption, choice
 
 if TYPE_CHECKING:
     from detector.jobs.copy_agreement import CopyAgreement
@@ -27,7 +28,7 @@ def calibrate(
     network: Annotated[
         Path, typer.Option(help="The network that it was extracted with.", metavar="FILE")
     ],
-    output: Annotated[Path, typer.Option(help="Folder of the bundle.", metavar="DIR")],
+    output: OutputOption,
     alpha: Annotated[float, typer.Option(help="False-alarm budget in (0, 1).")] = 0.05,
     confidence: Annotated[
         float, typer.Option(help="Probability in (0, 1) that the promise holds.")
@@ -67,6 +68,7 @@ def calibrate(
         int, typer.Option(min=0, help="Folds of the reported cross-validation; 0 for none.")
     ] = 3,
     seed: Annotated[int, typer.Option(help="Fixes classifier and folds.")] = 0,
+    engine: EngineOption = EngineName.LOCAL,
 ) -> None:
     """Fit the detector on a path table, calibrate it, and write the bundle.
 
@@ -95,7 +97,8 @@ def calibrate(
             copies=None if copy is None else tuple(parse_copy(text).name for text in copy),
             folds=folds,
             seed=seed,
-        )
+        ),
+        engine=chosen_engine(engine, "cpu")[0],
     )
     for attack in result.attacks:
         typer.echo(

@@ -49,6 +49,7 @@ _LAB_MODULES = {"accelerate", "matplotlib", "pyarrow", "scipy", "sklearn"} | {
     "tensorboard",
     "torchattacks",
 }
+_RAY_MODULES = {"ray"}
 _ONLINE = "Detect"
 
 app = typer.Typer(
@@ -348,7 +349,8 @@ def run(arguments: Sequence[str]) -> int:
 
 def _missing_extra(error: ModuleNotFoundError) -> str:
     module = (error.name or "").partition(".")[0]
-    for extra, modules in (("serve", _SERVE_MODULES), ("lab", _LAB_MODULES)):
+    extras = (("serve", _SERVE_MODULES), ("lab", _LAB_MODULES), ("ray", _RAY_MODULES))
+    for extra, modules in extras:
         if module in modules:
             return (
                 f"This command needs {module}. Install the {extra} extra: in Offpath's repository, "

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from detector.errors import InvalidInputError
+from service.engine_option import EngineName, EngineOption, chosen_engine
 from service.offline_options import DataOption, OutputOption
 
 __all__ = ["evaluate"]
@@ -72,6 +73,7 @@ def evaluate(
     device: Annotated[
         str, typer.Option(help="Where the network runs: cpu, cuda, cuda:1, or auto.")
     ] = "auto",
+    engine: EngineOption = EngineName.LOCAL,
 ) -> None:
     """Measure a bundle on test images: attacks, baselines, false alarms, natural shift, controls.
 
@@ -82,7 +84,6 @@ def evaluate(
     from detector.data import load_splits
     from detector.jobs.evaluation import DEFAULT_PLAN, EvaluateOptions, EvaluationPlan, PlainTwin
     from detector.jobs.evaluation import evaluate as run
-    from service.devices import chosen_device
 
     plain = None
     if plain_network is not None and plain_table is not None:
@@ -93,6 +94,7 @@ def evaluate(
             "Give both, or neither.",
             field="plain-network",
         )
+    runs_on, here = chosen_engine(engine, device)
     options = EvaluateOptions(
         plan=EvaluationPlan.read(plan or DEFAULT_PLAN),
         table=table,
@@ -102,9 +104,9 @@ def evaluate(
         through=tuple(attack_through or ()),
         released=released,
         adaptive=adaptive,
-        device=str(chosen_device(device)),
+        device=here,
     )
-    report = run(load_splits(data), options)
+    report = run(load_splits(data), options, engine=runs_on)
     for level in report.levels:
         for fusion in level.fusions:
             worst, mean = fusion.worst, fusion.mean_auroc

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from service.engine_option import EngineName, EngineOption, chosen_engine
 from service.offline_options import DataOption, OutputOption, choice
 
 __all__ = ["extract"]
@@ -77,6 +78,7 @@ def extract(
         str, typer.Option(help="auto, cpu, cuda or cuda:1; auto takes a GPU where there is one.")
     ] = "auto",
     seed: Annotated[int, typer.Option(help="Fixes what is random in the attacks.")] = 0,
+    engine: EngineOption = EngineName.LOCAL,
 ) -> None:
     """Write the paths of clean and attacked images to a table.
 
@@ -91,8 +93,8 @@ def extract(
     from detector.jobs.surrogate import Surrogate
     from detector.path_table import SplitName
     from detector.weights import load_gated
-    from service.devices import chosen_device
 
+    runs_on, here = chosen_engine(engine, device)
     options = ExtractOptions(
         output=output,
         splits=tuple(choice(SplitName, name, "split") for name in split),
@@ -101,14 +103,14 @@ def extract(
         limit=limit,
         batch_size=batch_size,
         shard_size=shard_size,
-        device=str(chosen_device(device)),
+        device=here,
         seed=seed,
     )
     trained, info = load_gated(network)
     surrogate = None if attack_through is None else Surrogate.load(attack_through)
     splits = load_splits(data, preprocessing=info.preprocessing)
     check_held_out(info, splits, options.splits)
-    run(trained, splits, options, surrogate=surrogate)
+    run(trained, splits, options, surrogate=surrogate, engine=runs_on)
     typer.echo(f"Extracted: {output}")
     if surrogate is not None:
         typer.echo(f"Attacks through {attack_through} end in @{surrogate.label}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -14,6 +15,20 @@ __all__ = ["DataOption", "OutputOption", "choice"]
 
 E = TypeVar("E", bound=StrEnum)
 
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/")
+
+
+def _folder(value: Path) -> Path:
+    """Refuse an address: as a path, s3://bucket/paths would be the folder s3: right here."""
+    if _ADDRESS.match(str(value)):
+        raise InvalidInputError(
+            f"--output should be a folder. Found an address, {value}. Mount the bucket as a folder "
+            "(on a cluster: at the same place on each machine), and give that.",
+            field="output",
+        )
+    return value
+
+
 DataOption = Annotated[
     Path,
     typer.Option(
@@ -22,7 +37,9 @@ DataOption = Annotated[
         metavar="PATH",
     ),
 ]
-OutputOption = Annotated[Path, typer.Option(help="Folder for what is written.", metavar="DIR")]
+OutputOption = Annotated[
+    Path, typer.Option(help="Folder for what is written.", metavar="DIR", callback=_folder)
+]
 
 
 def choice(kind: type[E], value: str, option: str) -> E:

@@ -189,12 +189,33 @@ class DecoupledNetwork(nn.Module):
         twin._attach()
         return twin
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process gets the parts and adds hooks of its own: these cannot be pickled."""
+        twin = copy.deepcopy(self)
+        mode = twin.training
+        return _assembled, (twin.sites, twin.layout, twin.detach_hooks(), twin.controllers, mode)
+
     def _binariser(self, images: Tensor, noise: GateNoise | None) -> Binariser:
         if not self.training:
             return self._evaluation
         if noise is None:
             noise = GateNoise.draw(len(images), self.layout.gates).to(images.device)
         return SemHash(noise)
+
+
+def _assembled(
+    sites: tuple[GateSite, ...],
+    layout: PathLayout,
+    backbone: nn.Module,
+    controllers: nn.ModuleList,
+    mode: bool,  # noqa: FBT001  # a module's own `training`
+) -> DecoupledNetwork:
+    network = DecoupledNetwork.__new__(DecoupledNetwork)
+    nn.Module.__init__(network)
+    network.sites, network.layout, network.training = sites, layout, mode
+    network.backbone, network.controllers = backbone, controllers
+    network._attach()
+    return network
 
 
 def _add_hooks(

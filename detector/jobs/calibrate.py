@@ -16,6 +16,7 @@ from detector.errors import DataError, InvalidInputError
 from detector.fingerprints import network_digest
 from detector.jobs.copy_agreement import CopyAgreement
 from detector.jobs.cross_validation import AttackReport, cross_validate
+from detector.jobs.engines import Engine
 from detector.jobs.fit_levels import Measured, fit_level, measure
 from detector.jobs.fit_scores import clean_split, fit_path_scores
 from detector.jobs.fusions import FusionFit, fusion_fit
@@ -98,16 +99,19 @@ class CalibrationResult:
     attacks: tuple[AttackReport, ...]
 
 
-def calibrate(options: CalibrateOptions) -> CalibrationResult:
+def calibrate(options: CalibrateOptions, *, engine: Engine | None = None) -> CalibrationResult:
     """Fit the detector, calibrate it, and write the bundle.
 
     Memory is that of the fit split's features; the other rows are read a few at a time.
 
     Args:
         options: What to calibrate, and what to promise.
+        engine: Where rows of the table are summed and measured; here by default. The bundle is the
+            same.
 
     Raises:
         CalibrationError: If there are too few images for the promise; nothing is written then.
+        EngineError: If the engine is lost.
         DataError: If table or network cannot be used, or do not belong together.
         StorageError: If the bundle cannot be written.
     """
@@ -116,7 +120,7 @@ def calibrate(options: CalibrateOptions) -> CalibrationResult:
     _check_same_network(table, network, info, options)
     _check_enough(table, options)
     plan = plan_levels(table, options.default_level, wanted=options.copies)
-    measured = measure(table, Statistics(fit_path_scores(table), plan.widest))
+    measured = measure(table, Statistics(fit_path_scores(table, engine), plan.widest), engine)
     fit = fusion_fit(options.fusion, options.classifier)
     levels = [
         fit_level(name, measured.of(copies), fit, promise=options.promise, seed=options.seed)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from detector.conformal import ConformalTable, Promise
+from detector.jobs.engines import Engine, LocalEngine, Report
 from detector.jobs.fit_rows import FitRows, read_fit_rows
 from detector.jobs.fusions import FusionFit
-from detector.path_table import PathTable
+from detector.path_table import PathTable, SplitName
 from detector.pipeline import Level, LevelName
 from detector.scoring import Statistics, Suspicion
 
@@ -50,27 +52,43 @@ class Measured:
         )
 
 
-@torch.inference_mode()
-def measure(table: PathTable, statistics: Statistics) -> Measured:
+def measure(table: PathTable, statistics: Statistics, engine: Engine | None = None) -> Measured:
     """Measure the fit and calibration images of a table.
 
     Args:
         table: The path table; a few of its rows are in memory at a time.
         statistics: Fitted scores.
+        engine: Where statistics are computed; here by default.
 
     Raises:
         DataError: If the table cannot be read, or has not the copies that are looked at.
     """
-    values, predicted = [], []
-    for rows in table.calibration(statistics.copies):
-        values.append(statistics(rows.seen))
-        predicted.append(rows.original.predictions)
+    engine = engine or LocalEngine()
+    work = _Calibration(table=table.folder, statistics=statistics)
+    found = list(engine.in_order(work, range(table.shard_count(SplitName.CALIBRATION))))
     return Measured(
         statistics=statistics,
-        fit=read_fit_rows(table, statistics),
-        calibration=torch.cat(values),
-        predicted=torch.cat(predicted),
+        fit=read_fit_rows(table, statistics, engine),
+        calibration=torch.cat([values for values, _ in found]),
+        predicted=torch.cat([predicted for _, predicted in found]),
     )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Calibration:
+    """Statistics and predicted classes of the calibration images of one shard."""
+
+    table: Path
+    statistics: Statistics
+
+    @torch.inference_mode()
+    def __call__(self, shard: int, _report: Report, /) -> tuple[Tensor, Tensor]:
+        table = PathTable(self.table)
+        rows = list(table.calibration(self.statistics.copies, shards=range(shard, shard + 1)))
+        return (
+            torch.cat([self.statistics(each.seen) for each in rows]),
+            torch.cat([each.original.predictions for each in rows]),
+        )
 
 
 def fit_level(

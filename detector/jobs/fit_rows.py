@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import Enum
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from detector.attacks import AttackSpec
 from detector.errors import CalibrationError
+from detector.jobs.engines import Engine, LocalEngine, Report
 from detector.path_table import CLEAN, PathTable, SplitName
 from detector.scoring import Statistics
 
@@ -123,12 +125,15 @@ class FitRows:
         )
 
 
-def read_fit_rows(table: PathTable, statistics: Statistics) -> FitRows:
+def read_fit_rows(
+    table: PathTable, statistics: Statistics, engine: Engine | None = None
+) -> FitRows:
     """Statistics of all fit rows of a table; of attacked images only those that succeeded.
 
     Args:
         table: The path table; parts without the copies that are looked at are left out.
         statistics: Fitted scores.
+        engine: Where they are computed; here by default.
 
     Raises:
         DataError: If the table cannot be read, or has no clean fit images with these copies.
@@ -137,10 +142,16 @@ def read_fit_rows(table: PathTable, statistics: Statistics) -> FitRows:
     wanted = set(statistics.copies)
     labels = [part.attack for part in parts if part.attack == CLEAN or wanted <= {*part.copies}]
     kinds = [_kind(label) for label in labels]
-    found = [
-        _read(table, statistics, label, kind) for label, kind in zip(labels, kinds, strict=True)
+    pieces = [
+        _Piece(label=label, kind=kind, shard=shard)
+        for label, kind in zip(labels, kinds, strict=True)
+        for shard in range(table.shard_count(SplitName.FIT, label))
     ]
-    sizes = torch.tensor([len(ids) for _, ids in found])
+    work = _Measuring(table=table.folder, statistics=statistics)
+    found = list((engine or LocalEngine()).in_order(work, pieces))
+    sizes = torch.zeros(len(labels), dtype=torch.int64)
+    for piece, (_, ids) in zip(pieces, found, strict=True):
+        sizes[labels.index(piece.label)] += len(ids)
     return FitRows(
         statistics=torch.cat([values for values, _ in found]),
         image_ids=torch.cat([ids for _, ids in found]),
@@ -156,15 +167,35 @@ def _kind(label: str) -> Kind:
     return Kind.NOISE if AttackSpec.parse(label).build().is_benign else Kind.ATTACK
 
 
-@torch.inference_mode()
-def _read(
-    table: PathTable, statistics: Statistics, label: str, kind: Kind
-) -> tuple[Tensor, Tensor]:
-    """Statistics and image ids of one part."""
-    values, ids = [torch.empty(0, len(statistics.names))], [torch.empty(0, dtype=torch.int64)]
-    for rows in table.with_copies(SplitName.FIT, label, copies=statistics.copies):
-        original = rows.original
-        kept = original.success if kind is Kind.ATTACK else torch.ones(len(rows), dtype=torch.bool)
-        values.append(statistics(rows.seen)[kept])
-        ids.append(original.image_ids[kept])
-    return torch.cat(values), torch.cat(ids)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Piece:
+    """One shard of one part."""
+
+    label: str
+    kind: Kind
+    shard: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Measuring:
+    """Measures fit images of one shard: statistics and image ids of those that count."""
+
+    table: Path
+    statistics: Statistics
+
+    @torch.inference_mode()
+    def __call__(self, piece: _Piece, _report: Report, /) -> tuple[Tensor, Tensor]:
+        values = [torch.empty(0, len(self.statistics.names))]
+        ids = [torch.empty(0, dtype=torch.int64)]
+        for rows in PathTable(self.table).with_copies(
+            SplitName.FIT,
+            piece.label,
+            copies=self.statistics.copies,
+            shards=range(piece.shard, piece.shard + 1),
+        ):
+            original = rows.original
+            everyone = torch.ones(len(rows), dtype=torch.bool)
+            kept = original.success if piece.kind is Kind.ATTACK else everyone
+            values.append(self.statistics(rows.seen)[kept])
+            ids.append(original.image_ids[kept])
+        return torch.cat(values), torch.cat(ids)

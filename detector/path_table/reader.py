@@ -59,21 +59,39 @@ class PathTable:
             "Run `offpath extract` for it into the same folder."
         )
 
+    def shard_count(self, split: SplitName, attack: str = CLEAN) -> int:
+        """Number of shards of one part.
+
+        Args:
+            split: Which split.
+            attack: Label of the attack, or ``clean``.
+
+        Raises:
+            DataError: If the table was not planned to have it.
+        """
+        return sum(1 for _ in self.info.shards_of(self.part(split, attack)))
+
     def batches(
-        self, split: SplitName, attack: str = CLEAN, *, batch_size: int = 500
+        self,
+        split: SplitName,
+        attack: str = CLEAN,
+        *,
+        shards: range | None = None,
+        batch_size: int = 500,
     ) -> Iterator[PathRows]:
         """All images of one part, in order, a few at a time; none of their copies.
 
         Args:
             split: Which split.
             attack: Label of the attack, or ``clean``.
+            shards: Which shards of it; all by default.
             batch_size: Largest number of rows of a batch.
 
         Raises:
             DataError: If the part is not there, unfinished, damaged or not of this table.
         """
         part = self.part(split, attack)
-        for path, rows in self._shards(part, ORIGINAL):
+        for path, rows in self._shards(part, ORIGINAL, shards):
             yield from self._read(path, part, len(rows), batch_size)
 
     def with_copies(
@@ -82,6 +100,7 @@ class PathTable:
         attack: str = CLEAN,
         *,
         copies: Sequence[str] | None = None,
+        shards: range | None = None,
         batch_size: int = 500,
     ) -> Iterator[CopiedRows]:
         """All images of one part beside their copies, in order, a few at a time.
@@ -90,6 +109,7 @@ class PathTable:
             split: Which split.
             attack: Label of the attack, or ``clean``.
             copies: Names of the copies; by default all that the part has.
+            shards: Which shards of the part; all by default.
             batch_size: Largest number of images of a batch.
 
         Raises:
@@ -105,20 +125,23 @@ class PathTable:
                 f"{attack}. Found {', '.join(part.copies) or 'none'}. "
                 f"Run `offpath extract` for them into the same folder (--copy {unknown[0]})."
             )
-        files = zip(*(self._shards(part, name) for name in (ORIGINAL, *names)), strict=True)
-        for shards in files:
-            yield from self._side_by_side(part, names, shards, batch_size)
+        files = zip(*(self._shards(part, name, shards) for name in (ORIGINAL, *names)), strict=True)
+        for side_by_side in files:
+            yield from self._side_by_side(part, names, side_by_side, batch_size)
 
-    def calibration(self, copies: Sequence[str] = ()) -> Iterator[CalibrationRows]:
+    def calibration(
+        self, copies: Sequence[str] = (), *, shards: range | None = None
+    ) -> Iterator[CalibrationRows]:
         """The clean rows of the calibration split beside some copies, a few at a time.
 
         Args:
             copies: Names of the copies.
+            shards: Which shards; all by default.
 
         Raises:
             DataError: If they are not there, unfinished, damaged or not of this table.
         """
-        for rows in self.with_copies(SplitName.CALIBRATION, copies=copies):
+        for rows in self.with_copies(SplitName.CALIBRATION, copies=copies, shards=shards):
             yield CalibrationRows(rows)
 
     def digest(self) -> str:
@@ -145,9 +168,13 @@ class PathTable:
         """
         return PathRows.concatenate(list(self.batches(split, attack)))
 
-    def _shards(self, part: Part, copy: str) -> list[tuple[Path, range]]:
-        """All shards of a part, or of one copy of it; refused where one is missing."""
+    def _shards(
+        self, part: Part, copy: str, chosen: range | None = None
+    ) -> list[tuple[Path, range]]:
+        """Shards of a part, or of one copy of it, all by default; refused where one is missing."""
         shards = [(self.folder / name, rows) for name, rows in self.info.shards_of(part, copy)]
+        if chosen is not None:
+            shards = shards[chosen.start : chosen.stop]
         there = sum(path.is_file() for path, _ in shards)
         if there < len(shards):
             what = "" if copy == ORIGINAL else f", copied by {copy}"

@@ -1,8 +1,10 @@
 import errno
 import fcntl
 import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -66,6 +68,69 @@ def test_a_folder_that_is_a_file_is_reported_as_such(tmp_path):
     with pytest.raises(StorageError, match="should be writable"), atomic_path(tmp_path / "file/x"):
         pytest.fail("nothing can be written here")
     assert (tmp_path / "file").read_text() == "old"
+
+
+def test_two_jobs_do_not_write_to_one_folder(tmp_path):
+    with sole_writer(tmp_path / "new"):
+        with (
+            pytest.raises(StorageError, match=r"one job at a time\. Found another one at work"),
+            sole_writer(tmp_path / "new"),
+        ):
+            pytest.fail("two jobs write")
+        with pytest.raises(StorageError), sole_writer(tmp_path / "new"):
+            pytest.fail("a job that was refused took the lock away")
+        with sole_writer(tmp_path / "other"):
+            pass
+    with sole_writer(tmp_path / "new"):
+        pass
+    assert not list((tmp_path / "new").iterdir())
+
+
+def test_a_job_that_was_killed_locks_nobody_out_and_leaves_no_rest(tmp_path):
+    """SIGKILL while a file is written: the lock goes with the process, its rest with the next."""
+    code = """
+import os, signal, sys
+from pathlib import Path
+from detector.storage import atomic_path, sole_writer
+folder = Path(sys.argv[1])
+with sole_writer(folder), atomic_path(folder / "file") as temporary:
+    temporary.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert len(list(tmp_path.iterdir())) == 2
+    with sole_writer(tmp_path):
+        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_lock_that_its_holder_removes_meanwhile_is_not_taken(tmp_path, monkeypatch):
+    """Another job may open the file just before: it would hold what nobody looks at any more."""
+
+    def too_late(file, _how):
+        Path(file.name).unlink()
+
+    monkeypatch.setattr(fcntl, "flock", too_late)
+    with pytest.raises(StorageError, match="another one at work"), sole_writer(tmp_path):
+        pytest.fail("a removed lock was taken")
+
+
+def test_folders_without_locks_are_written_to(tmp_path, monkeypatch):
+    def unknown(*_args):
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+    monkeypatch.setattr(fcntl, "flock", unknown)
+    rest = tmp_path / ".another.part"
+    rest.touch()
+    with sole_writer(tmp_path):
+        assert rest.exists()  # of another job, for all that is known
+
+
+def test_a_folder_that_cannot_be_made_is_reported_as_such(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="should be writable"), sole_writer(tmp_path / "file/x"):
+        pytest.fail("nothing can be written here")
 
 
 _WRITE_BEYOND_THE_LIMIT = """

@@ -331,7 +331,9 @@ def test_check_asks_a_server_in_calls_of_bounded_size(
     assert len(json.loads(capsys.readouterr().out)) == 70
 
 
-@pytest.mark.parametrize(("module", "extra"), [("grpc", "serve"), ("torchattacks", "lab")])
+@pytest.mark.parametrize(
+    ("module", "extra"), [("grpc", "serve"), ("torchattacks", "lab"), ("ray", "ray")]
+)
 def test_a_missing_extra_is_named(
     module: str, extra: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

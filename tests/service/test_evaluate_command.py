@@ -38,7 +38,7 @@ def handed_over(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     weak = SimpleNamespace(name=FAILED, finding=".9, .2")
     attacked = SimpleNamespace(failed=[weak])
 
-    def evaluate(_: object, options: Any) -> Any:
+    def evaluate(_: object, options: Any, *, engine: object) -> Any:
         given.append(options)
         return SimpleNamespace(levels=[level], adaptive=attacked if options.adaptive else None)
 
@@ -126,7 +126,7 @@ def test_a_plan_that_cannot_be_read_is_refused_by_its_name(
 def test_a_control_that_breaks_fails_the_command(
     handed_over: list[Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise ControlError("Every control of an evaluation should hold.")
 
     monkeypatch.setattr("detector.jobs.evaluation.evaluate", broken)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,7 +27,7 @@ def handed_over(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         lambda path: SimpleNamespace(path=path, label="0123456789ab"),
     )
     monkeypatch.setattr(
-        "detector.jobs.extract.extract", lambda *_, surrogate: given.append(surrogate)
+        "detector.jobs.extract.extract", lambda *_, surrogate, engine: given.append(surrogate)
     )
     return given
 
@@ -38,6 +39,45 @@ def test_attacks_go_through_the_network_that_is_named(
     assert cli.run(arguments) == 0
     assert [surrogate.path for surrogate in handed_over] == [Path("other.safetensors")]
     assert "@0123456789ab" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("address", ["s3://bucket/paths", "gs://bucket", "abfss://c@a/paths"])
+def test_an_address_is_not_taken_for_a_folder(
+    address: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [*ARGUMENTS]
+    arguments[arguments.index("--output") + 1] = address
+    assert cli.run(arguments) == 2
+    assert "--output should be a folder. Found an address" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["extract", "calibrate", "evaluate"])
+def test_a_cluster_that_is_away_is_one_sentence(
+    command: str,
+    handed_over: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(is_initialized=lambda: False))
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    others = {
+        "extract": ARGUMENTS[1:],
+        "calibrate": ["--table", "t", "--network", "n", "--output", "o"],
+        "evaluate": ["--data", "d", "--table", "t", "--output", "o"],
+    }
+    assert cli.run([command, *others[command], "--engine", "ray"]) == 2
+    written = capsys.readouterr().err
+    assert written.startswith("Error: A Ray cluster should answer at 127.0.0.1:1. Found:")
+    assert written.count("\n") == 1
+    assert not handed_over
+
+
+def test_ray_that_is_not_installed_is_named_with_its_extra(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert cli.run([*ARGUMENTS, "--engine", "ray"]) == 2
+    assert "pip install '.[ray]'" in capsys.readouterr().err
 
 
 def test_attacks_are_made_on_the_network_itself_where_no_other_is_named(

@@ -10,6 +10,7 @@ from detector.attacks import AttackSpec
 from detector.copies import parse_copy
 from detector.data import Splits
 from detector.decoupling import DecoupledNetwork
+from detector.jobs.engines import Engine
 from detector.jobs.evaluation.plan import EvaluationPlan
 from detector.jobs.extract import ExtractOptions, extract
 from detector.jobs.surrogate import Surrogate
@@ -40,7 +41,13 @@ class RowsWanted:
 
 
 def extract_rows(
-    network: DecoupledNetwork, splits: Splits, wanted: RowsWanted, folder: Path, *, device: str
+    network: DecoupledNetwork,
+    splits: Splits,
+    wanted: RowsWanted,
+    folder: Path,
+    *,
+    device: str,
+    engine: Engine | None = None,
 ) -> PathTable:
     """Extract what a plan needs of the test split; what is there already is skipped.
 
@@ -50,6 +57,7 @@ def extract_rows(
         wanted: What is extracted.
         folder: Folder of the path table.
         device: Where the network runs, as torch names it.
+        engine: Where rows are made; here by default.
 
     Raises:
         DataError: If the folder holds a table of another network or data set.
@@ -73,7 +81,7 @@ def extract_rows(
             device=device,
             seed=plan.seed,
         )
-        return extract(network, splits, options, surrogate=surrogate)
+        return extract(network, splits, options, surrogate=surrogate, engine=engine)
 
     rows((), wanted.copies, None)
     attacks = (AttackSpec.parse(NULL_ATTACK), *plan.attack_specs, *plan.noise_specs)

@@ -8,6 +8,7 @@ from pathlib import Path
 from detector.bundle import Bundle, load_bundle
 from detector.data import Splits
 from detector.errors import InvalidInputError
+from detector.jobs.engines import Engine
 from detector.jobs.evaluation.adaptive import adaptive_figures
 from detector.jobs.evaluation.adaptive_belief import require_believable
 from detector.jobs.evaluation.attacked_rows import RowsWanted, extract_rows
@@ -91,7 +92,9 @@ class EvaluateOptions:
             )
 
 
-def evaluate(splits: Splits, options: EvaluateOptions) -> EvaluationReport:
+def evaluate(
+    splits: Splits, options: EvaluateOptions, *, engine: Engine | None = None
+) -> EvaluationReport:
     """Measure a bundle under a plan and write ``report.json``, ``report.md`` and plots.
 
     Nothing is chosen on the test split: the plan is frozen, its digest stands in the report, and
@@ -100,6 +103,8 @@ def evaluate(splits: Splits, options: EvaluateOptions) -> EvaluationReport:
     Args:
         splits: The data set; its images are prepared as the bundle says.
         options: What is evaluated.
+        engine: Where images are attacked and looked at; here by default. Attackers who know the
+            detector stay here.
 
     Raises:
         DataError: If table, data set and bundle do not belong together.
@@ -114,7 +119,7 @@ def evaluate(splits: Splits, options: EvaluateOptions) -> EvaluationReport:
     bundle = load_bundle(options.bundle, device=options.device)
     released = None if options.released is None else EvaluationReport.read(options.released)
     prepared = replace(splits, preprocessing=bundle.pipeline.preprocessing)
-    report = _Evaluation(bundle, prepared, options).report()
+    report = _Evaluation(bundle, prepared, options, engine).report()
     report.write(options.output / "report.json")
     write_tables(report, options.output / "report.md")
     write_plots(report, options.output / "plots")
@@ -128,12 +133,15 @@ def evaluate(splits: Splits, options: EvaluateOptions) -> EvaluationReport:
 class _Evaluation:
     """One run."""
 
-    def __init__(self, bundle: Bundle, splits: Splits, options: EvaluateOptions) -> None:
+    def __init__(
+        self, bundle: Bundle, splits: Splits, options: EvaluateOptions, engine: Engine | None
+    ) -> None:
         plan = options.plan
         self._bundle = bundle
         self._pipeline = bundle.pipeline
         self._splits = splits
         self._options = options
+        self._engine = engine
         self._plan = plan
         self._table = PathTable(options.table)
         require_same_classes(splits, bundle.pipeline.class_names)
@@ -191,7 +199,12 @@ class _Evaluation:
         )
         folder = self._options.output / "paths"
         return extract_rows(
-            self._pipeline.network, self._splits, wanted, folder, device=self._options.device
+            self._pipeline.network,
+            self._splits,
+            wanted,
+            folder,
+            device=self._options.device,
+            engine=self._engine,
         )
 
     def _level(self, level: LevelName, test: MeasuredRows) -> LevelFigures:
@@ -212,7 +225,13 @@ class _Evaluation:
         if self._plain is None:
             return None, ()
         folder = self._options.output / "plain-paths"
-        return self._plain.measure(self._splits, self._plan, folder, device=self._options.device)
+        return self._plain.measure(
+            self._splits,
+            self._plan,
+            folder,
+            device=self._options.device,
+            engine=self._engine,
+        )
 
     def _adaptive(self) -> AdaptiveFigures | None:
         if not self._options.adaptive:

@@ -9,6 +9,7 @@ from detector.data import Splits
 from detector.decoupling import DecoupledNetwork, is_always_open
 from detector.errors import DataError
 from detector.fingerprints import network_digest
+from detector.jobs.engines import Engine
 from detector.jobs.evaluation.attacked_rows import RowsWanted, extract_rows
 from detector.jobs.evaluation.control_run import run_controls
 from detector.jobs.evaluation.controls import ControlResult
@@ -83,7 +84,13 @@ class PlainNetwork:
         return cls(network=network, info=info, subject=Subject.of(table, own, plan.baselines))
 
     def measure(
-        self, splits: Splits, plan: EvaluationPlan, folder: Path, *, device: str
+        self,
+        splits: Splits,
+        plan: EvaluationPlan,
+        folder: Path,
+        *,
+        device: str,
+        engine: Engine | None = None,
     ) -> tuple[PlainNetworkFigures, tuple[ControlResult, ...]]:
         """Attack the plain network under the plan.
 
@@ -92,6 +99,7 @@ class PlainNetwork:
             plan: What is evaluated.
             folder: Folder for its test rows; what is there already is used.
             device: Where the network runs, as torch names it.
+            engine: Where rows are made; here by default.
 
         Returns:
             The figures, and what the controls found on them.
@@ -103,7 +111,7 @@ class PlainNetwork:
         subject, names = self.subject, self.info.class_names
         wanted = RowsWanted(plan=plan, copies=subject.copies, shift_copies=None)
         prepared = replace(splits, preprocessing=self.info.preprocessing)
-        rows = extract_rows(self.network, prepared, wanted, folder, device=device)
+        rows = extract_rows(self.network, prepared, wanted, folder, device=device, engine=engine)
         test = MeasuredRows.of(subject, rows, plan)
         right = test.clean.predicted == test.clean.labels
         figures = PlainNetworkFigures(

@@ -1,5 +1,6 @@
 import copy
 import gc
+import pickle
 import weakref
 
 import pytest
@@ -342,6 +343,20 @@ def test_a_copy_made_inside_a_block_starts_with_the_default_way(network, images)
     with network.gradients(Relaxed()):
         twin = copy.deepcopy(network)
     assert torch.equal(twin(images).class_logits, reference)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_network_sent_to_another_process_gates_with_its_own_modules(network, images, training):
+    network.train(training)
+    sent = pickle.loads(pickle.dumps(network))
+    assert sent.training is training
+    assert not {*map(id, sent.modules())} & {*map(id, network.modules())}
+    network.eval(), sent.eval()
+    assert torch.equal(sent(images).path.bits, network(images).path.bits)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+    assert not torch.equal(sent(images).class_logits, network(images).class_logits)
 
 
 def test_state_dict_moves_between_networks_of_one_shape(network, images):

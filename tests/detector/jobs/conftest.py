@@ -128,6 +128,7 @@ def make_table(make_paths, resnet20, network_info) -> Callable[..., Path]:
         copies: tuple[str, ...] = (),
         uncopied: tuple = (),
         disturbed: tuple[str, ...] = (),
+        shard_size: int = 500,
     ) -> Path:
         """Parts as in `PARTS`, less some and with others.
 
@@ -153,7 +154,7 @@ def make_table(make_paths, resnet20, network_info) -> Callable[..., Path]:
             preprocessing=network_info.preprocessing,
             layout=layout,
             class_names=network_info.class_names,
-            shard_size=500,
+            shard_size=shard_size,
             parts=parts,
         )
         info.write(folder)
@@ -182,10 +183,20 @@ def make_table(make_paths, resnet20, network_info) -> Callable[..., Path]:
                 batch = batch_from_rows(
                     rows, split=part.split, attack=part.attack, epsilon=None, copy=copy
                 )
-                ((name, _),) = info.shards_of(part, copy)
-                write_shard(folder / name, pa.Table.from_batches([batch]), facts)
-                if copy == ORIGINAL:  # each of its copies says that it is of these very rows
-                    facts = facts | {"original": shard_digest(folder / name)}
+                write_part(folder, info, part, copy, batch, facts)
         return folder
 
     return make
+
+
+def write_part(
+    folder: Path, info: TableInfo, part: Part, copy: str, batch: pa.RecordBatch, facts: dict
+) -> None:
+    """The shards of one copy of a part; each says that it is of the original's very rows."""
+    originals = info.shards_of(part)
+    for (original, _), (name, held) in zip(originals, info.shards_of(part, copy), strict=True):
+        said = facts | {"rows": len(held)}
+        if copy != ORIGINAL:
+            said |= {"original": shard_digest(folder / original)}
+        table = pa.Table.from_batches([batch.slice(held.start, len(held))])
+        write_shard(folder / name, table, said)

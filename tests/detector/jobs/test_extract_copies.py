@@ -11,7 +11,7 @@ import torch
 from detector.attacks import AttackSpec, StrongestOf
 from detector.copies import Direction, Flip, Scale, Shift
 from detector.errors import DataError
-from detector.jobs import extract as extract_module
+from detector.jobs import shard_work
 from detector.jobs.extract import extract
 from detector.path_table import CLEAN, PathTable, SplitName, read_shard_info
 
@@ -100,9 +100,9 @@ def test_copies_that_are_added_later_are_those_of_one_run(
     extract(tiny_network, tiny_splits, options(tmp_path / "later", limit=24))
     extract(tiny_network, tiny_splits, options(tmp_path / "later", copies=(FLIP,), limit=24))
     written = []
-    write = extract_module.write_shard
+    write = shard_work.write_shard
     monkeypatch.setattr(
-        extract_module,
+        shard_work,
         "write_shard",
         lambda path, *rest: (written.append(path), write(path, *rest)),
     )
@@ -126,7 +126,7 @@ def test_a_stopped_run_with_copies_continues_to_the_same_bytes(
     tiny_network, tiny_splits, tmp_path, options, contents, monkeypatch
 ) -> None:
     extract(tiny_network, tiny_splits, options(tmp_path / "once", copies=(FLIP,), limit=24))
-    write, calls = extract_module.write_shard, iter(range(20))
+    write, calls = shard_work.write_shard, iter(range(20))
     changed = options(tmp_path / "stopped", copies=(FLIP,), limit=24)
     with monkeypatch.context() as patch:
 
@@ -135,7 +135,7 @@ def test_a_stopped_run_with_copies_continues_to_the_same_bytes(
                 raise KeyboardInterrupt
             write(*arguments)
 
-        patch.setattr(extract_module, "write_shard", stopped)
+        patch.setattr(shard_work, "write_shard", stopped)
         with pytest.raises(KeyboardInterrupt):
             extract(tiny_network, tiny_splits, changed)
     with pytest.raises(DataError, match=r"copied by flip. Found 1\. Run the same"):
@@ -160,7 +160,7 @@ def test_an_attack_that_ends_elsewhere_gets_no_copies_beside_the_old_rows(
     noise = options(tmp_path, attacks=(AttackSpec.parse("noise-sign:64/255"),))
     extract(tiny_network, tiny_splits, noise)
     before = contents(tmp_path)
-    monkeypatch.setattr(extract_module, "_seed", lambda *_: 5)  # as another machine might
+    monkeypatch.setattr(shard_work, "_seed", lambda *_: 5)  # as another machine might
     copies = options(tmp_path, attacks=noise.attacks, copies=(FLIP,))
     with pytest.raises(DataError, match=r"ended elsewhere.*Delete that shard"):
         extract(tiny_network, tiny_splits, copies)
@@ -181,7 +181,7 @@ def test_copies_are_made_again_where_their_original_is(
     before = contents(tmp_path)
     first = tmp_path / "test--clean--00000.parquet"
     table = pq.read_table(first)
-    extract_module.write_shard(first, table, {**read_shard_info(first), "note": "other bytes"})
+    shard_work.write_shard(first, table, {**read_shard_info(first), "note": "other bytes"})
     with pytest.raises(DataError, match="should have been made with original"):
         list(PathTable(tmp_path).with_copies(SplitName.TEST))
     extract(tiny_network, tiny_splits, changed)

@@ -16,7 +16,7 @@ import torch
 from detector.attacks import AttackSpec
 from detector.data import ArraySource
 from detector.errors import DataError, StorageError
-from detector.jobs import extract as extract_module
+from detector.jobs import shard_work
 from detector.jobs.extract import extract
 from detector.path_table import SplitName
 
@@ -41,7 +41,7 @@ def test_a_second_run_computes_nothing(
     extract(tiny_network, tiny_splits, options(tmp_path))
     before = contents(tmp_path)
     monkeypatch.setattr(
-        extract_module, "write_shard", lambda *_: pytest.fail("a finished shard was written again")
+        shard_work, "write_shard", lambda *_: pytest.fail("a finished shard was written again")
     )
     extract(tiny_network, tiny_splits, options(tmp_path))
     assert contents(tmp_path) == before
@@ -54,8 +54,8 @@ def test_a_run_that_was_stopped_and_continued_writes_the_same_bytes(
     extract(tiny_network, tiny_splits, options(tmp_path / "undisturbed"))
     stopped = options(tmp_path / "stopped")
     with monkeypatch.context() as patch:
-        interrupted = fail_at(stop_at, KeyboardInterrupt(), extract_module.write_shard)
-        patch.setattr(extract_module, "write_shard", interrupted)
+        interrupted = fail_at(stop_at, KeyboardInterrupt(), shard_work.write_shard)
+        patch.setattr(shard_work, "write_shard", interrupted)
         with pytest.raises(KeyboardInterrupt):
             extract(tiny_network, tiny_splits, stopped)
     assert len(list((tmp_path / "stopped").glob("*.parquet"))) == stop_at - 1

@@ -42,16 +42,16 @@ def test_images_that_the_network_gets_wrong_belong_to_no_class(make_table, tmp_p
     right = table.read(SplitName.TRAIN)
     probe = table.read(SplitName.CALIBRATION).seen
     expected = fit_path_scores(table)(probe)
-    monkeypatch.setattr(PathTable, "batches", lambda table, split: [right, wrong])
+    monkeypatch.setattr(PathTable, "batches", lambda table, split, shards=None: [right, wrong])
     assert torch.equal(fit_path_scores(table)(probe), expected)
-    monkeypatch.setattr(PathTable, "batches", lambda table, split: [wrong])
+    monkeypatch.setattr(PathTable, "batches", lambda table, split, shards=None: [wrong])
     with pytest.raises(CalibrationError, match=r"train image that .* none of cat, dog, frog"):
         fit_path_scores(table)
 
 
 def test_a_table_without_clean_rows_is_refused(make_table, tmp_path, monkeypatch):
     table = PathTable(make_table(tmp_path))
-    monkeypatch.setattr(PathTable, "batches", lambda table, split: [])
+    monkeypatch.setattr(PathTable, "shard_count", lambda table, split: 0)
     with pytest.raises(CalibrationError, match=r"none of cat, dog, frog\. Extract more"):
         fit_path_scores(table)
 
@@ -71,7 +71,9 @@ def test_the_sample_is_the_first_images_of_each_class(make_table, tmp_path, monk
     batches = PathTable.batches
     for size in (300, 7):
         monkeypatch.setattr(
-            PathTable, "batches", lambda *args, size=size: batches(*args, batch_size=size)
+            PathTable,
+            "batches",
+            lambda *args, size=size, **more: batches(*args, batch_size=size, **more),
         )
         fit_path_scores(table)
     rows = table.read(SplitName.TRAIN)

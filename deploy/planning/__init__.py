@@ -1,0 +1,1 @@
+"""What a large extraction will cost, from unit costs measured on the machine that asks."""
