@@ -76,17 +76,17 @@ class Sources:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader has to know before any figure, sentence by sentence."""
-        folds = "" if self.clean is self.attacked is Origin.TEST else f" ({self.folds} folds)"
-        found = [
-            (
-                f"Thresholds come from {self.calibration_images} clean calibration images. No share of "
-                "flagged images is measured on an image that its own threshold was taken from."
-            ),
-            (
-                f"False alarms: {self.clean_images} clean {self.clean.name_of_images}{folds}. "
-                f"{self.clean.meaning}"
-            ),
-        ]
+        tested = self.clean is Origin.TEST and self.attacked is Origin.TEST
+        folds = "" if tested else f" ({self.folds} folds)"
+        thresholds = (
+            f"Thresholds come from {self.calibration_images} clean calibration images. No share of "
+            "flagged images is measured on an image that its own threshold was taken from."
+        )
+        clean = (
+            f"False alarms: {self.clean_images} clean {self.clean.name_of_images}{folds}. "
+            f"{self.clean.meaning}"
+        )
+        found = [thresholds, clean]
         if self.attacked is self.clean:
             found.append("Attacks: images of the same split, judged alike.")
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Final
 
 from detector.jobs.calibration_report.page.markup import Markup, details, element, join, table
 from detector.jobs.calibration_report.report import CalibrationReport
@@ -11,17 +12,15 @@ from detector.jobs.evaluation.markdown import budget_text
 
 __all__ = ["card_part", "promise_text"]
 
-_LIMITS = (
-    (
-        "The promise is about clean images that resemble the calibration images, for each predicted "
-        "class by itself. It ends where the traffic drifts."
-    ),
-    (
-        "It says nothing about how many attacks are missed. An attacker who knows the detector can "
-        "look for images that pass; figures above are of attackers who do not."
-    ),
-    "A verdict is evidence, not a wall.",
+_CLEAN_ONLY: Final = (
+    "The promise is about clean images that resemble the calibration images, for each predicted "
+    "class by itself. It ends where the traffic drifts."
 )
+_ATTACKERS: Final = (
+    "It says nothing about how many attacks are missed. An attacker who knows the detector can "
+    "look for images that pass; the figures above are of attackers who do not."
+)
+_LIMITS: Final = (_CLEAN_ONLY, _ATTACKERS, "A verdict is evidence, not a wall.")
 
 
 def card_part(report: CalibrationReport) -> Markup:

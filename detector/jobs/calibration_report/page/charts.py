@@ -21,7 +21,8 @@ _LEFT: Final = 40.0
 _RIGHT: Final = WIDTH - 20
 _ROW: Final = 15
 _LABELS: Final = 96.0
-_LONGEST: Final = 15
+_NARROW: Final = frozenset("fijlrtI.,:;'|!()[]- ")
+_WIDE: Final = frozenset("mwMWQOG@%&<>…")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,7 +73,7 @@ def roc_chart(score: ScoreFigures, grid: Sequence[float]) -> Markup:
     label = f"ROC curves of the level {score.name} for {len(entries)} attacks"
     return _figure(
         "ROC curves",
-        drawing(236, label, *plane.axes(), *lines),
+        drawing(238, label, *plane.axes(), *lines),
         legend([*entries, ("chance", "chance")]),
     )
 
@@ -123,7 +124,7 @@ def interval_chart(
         if estimate is not None:
             text = share_text(estimate) if per_cent else area_text(estimate)
             drawn.append(_interval(x, middle, estimate, f"{name}: {text}"))
-    return _figure(title, drawing(bottom + 34, title, *drawn))
+    return _figure(title, drawing(bottom + 36, title, *drawn))
 
 
 def curve_chart(
@@ -189,7 +190,7 @@ def curve_chart(
             ]
     entries = [(colour(place), each.name) for place, each in enumerate(series)]
     shown = [legend(entries)] if len(series) > 1 else []
-    return _figure(title, drawing(236, title, *plane.axes(), *drawn), *shown)
+    return _figure(title, drawing(238, title, *plane.axes(), *drawn), *shown)
 
 
 def gate_chart(layers: Sequence[LayerGates]) -> Markup:
@@ -261,9 +262,17 @@ def _count(value: float) -> str:
 
 
 def _name(name: str, middle: float) -> Markup:
-    short = name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
-    shown = [element("title", name)] if short != name else []
-    return element("text", *shown, short, x=_LABELS - 6, y=middle + 3.5, text_anchor="end")
+    """Name of a row, cut where there is no room for it."""
+    shown = name
+    while _width(shown) > _LABELS - 8:
+        shown = f"{shown.removesuffix('…')[:-1]}…"
+    whole = [element("title", name)] if shown != name else []
+    return element("text", *whole, shown, x=_LABELS - 6, y=middle + 3.5, text_anchor="end")
+
+
+def _width(text: str) -> float:
+    """About how wide a text is, rather more than less: which font it gets nobody knows."""
+    return sum(3.9 if c in _NARROW else 9.8 if c in _WIDE else 6.7 for c in text)
 
 
 def _interval(x: Axis, middle: float, estimate: Estimate, text: str) -> Markup:

@@ -12,7 +12,8 @@ __all__ = ["MOST_CLASSES", "heat_map"]
 MOST_CLASSES: Final = 50
 """More rows than this nobody reads; the JSON has all of them."""
 
-_HOT: Final = 55
+_HOT: Final = 66
+"""Where the text turns to the other colour, in per cent: both can be read on either side."""
 
 
 def heat_map(

@@ -27,7 +27,7 @@ def element(tag: str, *children: str, **attributes: object) -> Markup:
             those that are None are left out.
     """
     given = "".join(
-        f' {name.rstrip("_").replace("_", "-")}="{escape(str(value))}"'
+        f' {name.rstrip("_").replace("_", "-")}="{_quoted(str(value))}"'
         for name, value in attributes.items()
         if value is not None
     )
@@ -86,3 +86,8 @@ def legend(entries: Sequence[tuple[str, str]]) -> Markup:
         ),
         class_="legend",
     )
+
+
+def _quoted(value: str) -> str:
+    """Text between double quotes, in which single ones may stay as they are."""
+    return escape(value, quote=False).replace('"', "&quot;")

@@ -69,7 +69,7 @@ class Plane:
             at = self.x(value)
             drawn += [
                 element("line", x1=at, x2=at, y1=bottom, y2=top, class_="grid"),
-                element("text", text, x=at, y=bottom + 13, text_anchor="middle"),
+                element("text", text, x=at, y=bottom + 15, text_anchor="middle"),
             ]
         for value, text in self.y.ticks:
             at = self.y(value)
@@ -80,7 +80,7 @@ class Plane:
         middle = (self.x.begin + self.x.end) / 2
         return [
             *drawn,
-            element("text", self.x.title, x=middle, y=bottom + 28, class_="axis"),
+            element("text", self.x.title, x=middle, y=bottom + 30, class_="axis"),
             element("text", self.y.title, x=2, y=top - 9),
         ]
 
