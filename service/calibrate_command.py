@@ -69,6 +69,14 @@ def calibrate(
     ] = 3,
     seed: Annotated[int, typer.Option(help="Fixes classifier and folds.")] = 0,
     engine: EngineOption = EngineName.LOCAL,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder, outside of the bundle, for a page that shows what the calibration is "
+            "worth; see `offpath report`.",
+            metavar="DIR",
+        ),
+    ] = None,
 ) -> None:
     """Fit the detector on a path table, calibrate it, and write the bundle.
 
@@ -79,10 +87,14 @@ def calibrate(
     from detector.copies import parse_copy
     from detector.jobs.calibrate import CalibrateOptions
     from detector.jobs.calibrate import calibrate as run
+    from detector.jobs.calibration_report import ReportOptions, make_report, write_report
     from detector.pipeline import LevelName
     from detector.scoring import FusionName
     from detector.scoring.classifiers import ClassifierName
 
+    reported = None  # refused, if at all, before the long work
+    if report is not None:
+        reported = ReportOptions(table=table, output=report, bundle=output, seed=seed)
     result = run(
         CalibrateOptions(
             table=table,
@@ -112,6 +124,8 @@ def calibrate(
         passes = f"{1 + len(info.copies)} passes" if info.copies else "1 pass"
         typer.echo(f"{info.name}: {passes} ({looked_at})")
     typer.echo(f"Calibrated: {result.bundle} (digest {result.manifest.digest})")
+    if reported is not None:
+        typer.echo(f"Reported: {write_report(make_report(reported), reported.output)}")
 
 
 def _why(dropped: CopyAgreement) -> str:

@@ -13,6 +13,7 @@ from service.calibrate_command import calibrate
 from service.compare_command import compare
 from service.evaluate_command import evaluate
 from service.extract_command import extract
+from service.report_command import report
 from service.train_command import train
 
 __all__ = ["add_commands"]
@@ -43,6 +44,11 @@ def add_commands(app: typer.Typer) -> None:
         "runs/resnet20/network.safetensors --output runs/bundle --alpha 0.05[/bold]. "
         "Then: [bold]offpath serve --bundle runs/bundle[/bold]",
     )(calibrate)
+    app.command(
+        rich_help_panel=_PANEL,
+        epilog="Example: [bold]offpath report --table runs/paths --bundle runs/bundle --output "
+        "runs/calibration[/bold]. Then open runs/calibration/calibration.html",
+    )(report)
     app.command(
         rich_help_panel=_PANEL,
         epilog="Example: [bold]offpath evaluate --data cifar10.npz --table runs/paths --bundle "

@@ -6,12 +6,12 @@ import contextlib
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from detector.errors import OffpathError
 
-__all__ = ["MissingProgramError", "debian_programs"]
+__all__ = ["MissingProgramError", "debian_programs", "debian_tree"]
 
 _CACHE = Path(__file__).parents[2] / "build" / "debian"
 _DOWNLOAD_S = 120.0
@@ -44,12 +44,39 @@ def debian_programs(package: str, names: Sequence[str]) -> dict[str, Path]:
     return unpacked
 
 
+def debian_tree(package: str) -> Path:
+    """A folder with a package and all that it needs and this machine lacks; fetched once.
+
+    Args:
+        package: Debian's name of it.
+
+    Raises:
+        MissingProgramError: If it is not to be had.
+    """
+    folder = _CACHE / f"{package}-and-libraries"
+    if not folder.exists():
+        _unpack(package, folder, _with_libraries)
+    return folder
+
+
 def _runs(program: Path) -> bool:
     """Whether a program is there and whole."""
     return program.exists() and _run([str(program), "--version"], _CACHE).returncode == 0
 
 
-def _unpack(package: str, folder: Path) -> None:
+def _alone(package: str, work: Path) -> list[str]:
+    """What fetches a package into a folder."""
+    return ["-o", f"Dir::Cache={work}/cache", "download", package]
+
+
+def _with_libraries(package: str, work: Path) -> list[str]:
+    """What fetches a package and the missing ones that it needs below a folder."""
+    options = ["--yes", "--download-only", "--no-install-recommends"]
+    own = ["-o", f"Dir::Cache={work}/cache", "-o", "Debug::NoLocking=1"]
+    return [*own, "install", *options, package]
+
+
+def _unpack(package: str, folder: Path, how: Callable[[str, Path], list[str]] = _alone) -> None:
     """Put the package's files below a folder, all of them or none."""
     for tool in ("apt-get", "dpkg-deb"):
         if shutil.which(tool) is None:
@@ -60,28 +87,28 @@ def _unpack(package: str, folder: Path) -> None:
     _CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=_CACHE) as temporary:
         work = Path(temporary)
-        archive = _download(package, work)
-        _run(["dpkg-deb", "-x", str(archive), str(work / "unpacked")], work).check_returncode()
+        for archive in _download(package, work, how(package, work)):
+            _run(["dpkg-deb", "-x", str(archive), str(work / "unpacked")], work).check_returncode()
         with contextlib.suppress(OSError):  # somebody else was faster
             (work / "unpacked").rename(folder)
 
 
-def _download(package: str, work: Path) -> Path:
-    """The package, whose digest apt-get has checked."""
-    done = _apt_get(["download", package], work)
+def _download(package: str, work: Path, command: list[str]) -> list[Path]:
+    """The packages, whose digests apt-get has checked."""
+    (work / "cache" / "archives" / "partial").mkdir(parents=True)
+    done = _apt_get(command, work)
     if done.returncode:  # nobody has asked yet what packages there are: ask for this folder alone
-        for name in ("lists", "cache/archives"):
-            (work / name / "partial").mkdir(parents=True)
-        own = ["-o", f"Dir::State::Lists={work}/lists", "-o", f"Dir::Cache={work}/cache"]
-        _apt_get([*own, "update"], work)
-        done = _apt_get([*own, "download", package], work)
-    archives = sorted(work.glob(f"{package}_*.deb"))
-    if done.returncode or not archives:
+        (work / "lists" / "partial").mkdir(parents=True)
+        own = ["-o", f"Dir::State::Lists={work}/lists"]
+        _apt_get([*own, "-o", f"Dir::Cache={work}/cache", "update"], work)
+        done = _apt_get([*own, *command], work)
+    archives = sorted(work.rglob("*.deb"))
+    if done.returncode or not any(path.name.startswith(f"{package}_") for path in archives):
         raise MissingProgramError(
             f"{package} should be on the path, or apt-get have its package to give. "
             f"Found neither: {done.stderr.strip()[-300:]} Install it."
         )
-    return archives[0]
+    return archives
 
 
 def _apt_get(arguments: Sequence[str], work: Path) -> subprocess.CompletedProcess[str]:
