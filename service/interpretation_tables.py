@@ -62,8 +62,11 @@ def story_lines(name: str, story: Story) -> Iterator[RenderableType]:
     for layer in story.layers:
         table.add_row(*_layer_row(layer))
     yield table
-    if story.joins_at is not None:
-        yield Text(f"From {story.joins_at} on, its path is nearer to those of {story.rival}.")
+    other = story.rival if story.settles_on == story.predicted else story.predicted
+    yield Text(
+        f"From {story.settles_at} on, its path is nearer to those of {story.settles_on} than to "
+        f"those of {other}."
+    )
     if story.explanation is not None:
         for gate in story.explanation.gates:
             yield Text(gate.sentence)

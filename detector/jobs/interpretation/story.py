@@ -58,9 +58,10 @@ class Story:
         probability: Its probability, in [0, 1].
         p_value: Share of clean images that would look at least as suspicious, in (0, 1].
         verdict: ``on path``, ``off path`` or ``abstain``.
-        rival: Label of the other class that the whole path fits best.
-        joins_at: The layer from which on every layer fits the rival better than the predicted
-            class; None where the last one does not.
+        rival: Label of the class that the predicted one is held against: that of the first image
+            where this one is predicted otherwise, else the other class that the path fits best.
+        settles_on: Label of the one of these two that the last layer fits better.
+        settles_at: The layer from which on every layer does: where the path joins that class.
         layers: Each layer, in the order of the network.
         explanation: The gates that count most, the rival and the training images with the nearest
             paths; None where the score is not finite.
@@ -71,7 +72,8 @@ class Story:
     p_value: float
     verdict: str
     rival: str
-    joins_at: str | None
+    settles_on: str
+    settles_at: str
     layers: tuple[LayerStory, ...]
     explanation: Explanation | None
 
@@ -119,11 +121,13 @@ class _Lies:
 
 def _lies(scores: PathScores, findings: Findings, device: torch.device) -> _Lies:
     distance = cast("ActivationDistance", scores.scores["activations"])
-    found = distance.deviation(findings.path.to(device), findings.predicted.to(device))
+    path, predicted = findings.path.to(device), findings.predicted.to(device)
+    found = distance.deviation(path, predicted)
+    rivals = torch.where(predicted == predicted[0], found.other, predicted[0])
     return _Lies(
         distances=((found.own - distance.centre[0]) / distance.scale[0]).cpu(),
-        margins=found.margin.cpu(),
-        rivals=found.other.cpu(),
+        margins=(found.own - distance.deviation(path, rivals).own).cpu(),
+        rivals=rivals.cpu(),
         open_shares=scores.open_rates.cpu()[findings.predicted],
     )
 
@@ -131,13 +135,15 @@ def _lies(scores: PathScores, findings: Findings, device: torch.device) -> _Lies
 def _story(pipeline: Pipeline, findings: Findings, lies: _Lies, row: int) -> Story:
     detection = pipeline.detect(findings, row)
     layers = _layers(findings.path, lies, row)
+    rival = pipeline.class_names[int(lies.rivals[row])]
     return Story(
         predicted=detection.label,
         probability=detection.probability,
         p_value=detection.p_value,
         verdict=detection.verdict.value,
-        rival=pipeline.class_names[int(lies.rivals[row])],
-        joins_at=_joins_at(layers),
+        rival=rival,
+        settles_on=rival if layers[-1].rival_margin > 0 else detection.label,
+        settles_at=_settles_at(layers),
         layers=layers,
         explanation=detection.explanation,
     )
@@ -173,11 +179,11 @@ def _filters(which: Tensor) -> tuple[int, ...]:
     return tuple(which.nonzero().flatten().tolist())
 
 
-def _joins_at(layers: Sequence[LayerStory]) -> str | None:
-    """The first of the layers at the end that all fit the rival better."""
-    joined = None
+def _settles_at(layers: Sequence[LayerStory]) -> str:
+    """The first of the layers at the end that all fit the same one of two classes better."""
+    first = layers[-1]
     for layer in reversed(layers):
-        if layer.rival_margin <= 0:
+        if (layer.rival_margin > 0) != (layers[-1].rival_margin > 0):
             break
-        joined = layer.layer
-    return joined
+        first = layer
+    return first.layer
