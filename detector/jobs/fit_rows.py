@@ -13,7 +13,7 @@ from detector.errors import CalibrationError
 from detector.path_table import CLEAN, PathTable, SplitName
 from detector.scoring import Statistics
 
-__all__ = ["FitRows", "Kind", "read_fit_rows"]
+__all__ = ["FitRows", "Kind", "kind_of", "read_fit_rows"]
 
 
 class Kind(Enum):
@@ -136,7 +136,7 @@ def read_fit_rows(table: PathTable, statistics: Statistics) -> FitRows:
     parts = [part for part in table.parts if part.split is SplitName.FIT]
     wanted = set(statistics.copies)
     labels = [part.attack for part in parts if part.attack == CLEAN or wanted <= {*part.copies}]
-    kinds = [_kind(label) for label in labels]
+    kinds = [kind_of(label) for label in labels]
     found = [
         _read(table, statistics, label, kind) for label, kind in zip(labels, kinds, strict=True)
     ]
@@ -150,7 +150,12 @@ def read_fit_rows(table: PathTable, statistics: Statistics) -> FitRows:
     )
 
 
-def _kind(label: str) -> Kind:
+def kind_of(label: str) -> Kind:
+    """What was done to the images of a part.
+
+    Args:
+        label: Label of an attack, noise or corruption, or ``clean``.
+    """
     if label == CLEAN:
         return Kind.CLEAN
     return Kind.NOISE if AttackSpec.parse(label).build().is_benign else Kind.ATTACK

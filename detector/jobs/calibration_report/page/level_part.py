@@ -1,0 +1,163 @@
+"""What the page says about one level: false alarms, attacks, harmless changes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from detector.jobs.calibration_report.page.charts import alarm_chart, roc_chart
+from detector.jobs.calibration_report.page.heat_map import MOST_CLASSES
+from detector.jobs.calibration_report.page.markup import Markup, element, join, table
+from detector.jobs.calibration_report.report import CalibrationReport
+from detector.jobs.calibration_report.sections import LevelReport
+from detector.jobs.evaluation.estimates import Estimate, Share
+from detector.jobs.evaluation.false_alarms import ClassFalseAlarms, FalseAlarms
+from detector.jobs.evaluation.figures import AttackFigures, ShareAtBudget
+from detector.jobs.evaluation.markdown import NONE_TEXT, budget_text
+
+__all__ = ["level_part"]
+
+
+def level_part(level: LevelReport, report: CalibrationReport) -> Markup:
+    """False alarms, attacks and harmless changes of one level.
+
+    Args:
+        level: Its figures.
+        report: The report that they are from.
+    """
+    return join(
+        [
+            element("h3", "False alarms"),
+            *_false_alarms(level, report),
+            element("h3", "Attacks"),
+            *_attacks(level, report),
+            *_harmless(level, report.budgets),
+        ]
+    )
+
+
+def _false_alarms(level: LevelReport, report: CalibrationReport) -> list[Markup]:
+    alarms = level.score.false_alarms
+    missing = [budget_text(b) for b in report.budgets if b not in {each.budget for each in alarms}]
+    parts = [element("p", f"Measured on {report.sources.clean.meaning}.", class_="note")]
+    if missing:
+        parts.append(
+            element(
+                "p",
+                f"Not promised at {', '.join(missing)}: a class has too few calibration images.",
+                class_="note",
+            )
+        )
+    charts = [
+        alarm_chart(
+            [(each.name, each.flagged) for each in _most_flagged(found.classes)],
+            found.budget,
+            f"At {budget_text(found.budget)}, by predicted class",
+        )
+        for found in alarms
+    ]
+    if charts:
+        parts += [element("div", *charts, class_="charts"), _alarm_table(alarms)]
+    return parts
+
+
+def _most_flagged(classes: Sequence[ClassFalseAlarms]) -> Sequence[ClassFalseAlarms]:
+    """All of a few classes; of many those that were flagged most."""
+    if len(classes) <= MOST_CLASSES:
+        return classes
+    return sorted(classes, key=lambda c: -(c.flagged.rate if c.flagged else 0.0))[:MOST_CLASSES]
+
+
+def _alarm_table(alarms: Sequence[FalseAlarms]) -> Markup:
+    rows = []
+    for found in alarms:
+        broken = [each.name for each in found.classes if not each.keeps]
+        verdict = f"broken for {', '.join(broken)}" if broken else "no class breaks it"
+        rows.append(
+            [
+                budget_text(found.budget),
+                _share(found.pooled),
+                _share(found.correct),
+                _share(found.misclassified),
+                verdict,
+            ]
+        )
+    head = ["budget", "all clean images", "classified right", "misclassified", "promise, by class"]
+    return table(head, rows)
+
+
+def _attacks(level: LevelReport, report: CalibrationReport) -> list[Markup]:
+    attacks = level.score.attacks
+    if not attacks:
+        return [element("p", "The table holds no attack with the copies that levels look at.")]
+    note = (
+        f"Measured on {report.sources.attacked.meaning}. Found: with one threshold for all "
+        "classes, taken from the calibration images. Flagged: with the thresholds that ship, one "
+        "for each predicted class, and a safety margin. Images on which an attack succeeded, after "
+        f"rounding to 8 bits, stand against {report.sources.negatives} clean ones."
+    )
+    return [
+        element("p", note, class_="note"),
+        roc_chart(level.score, report.roc_grid),
+        table(
+            [
+                "attack",
+                "succeeded",
+                "AUROC",
+                *(f"found at {budget_text(b)}" for b in report.budgets),
+                *(f"flagged at {budget_text(b)}" for b in report.budgets),
+            ],
+            [_attack_row(each, report.budgets) for each in attacks],
+        ),
+    ]
+
+
+def _attack_row(attack: AttackFigures, budgets: Sequence[float]) -> list[str]:
+    success, found = attack.success, attack.detection
+    succeeded = NONE_TEXT if success is None else f"{success.hits} of {success.total}"
+    if found is None:
+        return [attack.attack, succeeded, *[NONE_TEXT] * (1 + 2 * len(budgets))]
+    return [
+        attack.attack,
+        succeeded,
+        _area(found.auroc),
+        *(_at(found.found, budget) for budget in budgets),
+        *(_at(found.flagged, budget) for budget in budgets),
+    ]
+
+
+def _harmless(level: LevelReport, budgets: Sequence[float]) -> list[Markup]:
+    if not level.harmless:
+        return []
+    note = (
+        "Noise, blur, weather and compression mean no harm; the promise does not cover them, but "
+        "each flag is a false alarm all the same."
+    )
+    return [
+        element("h3", "Harmless changes"),
+        element("p", note, class_="note"),
+        table(
+            ["change", *(f"flagged at {budget_text(b)}" for b in budgets)],
+            [
+                [each.name, *(_at(each.flagged, budget) for budget in budgets)]
+                for each in level.harmless
+            ],
+        ),
+    ]
+
+
+def _at(shares: Sequence[ShareAtBudget], budget: float) -> str:
+    return _share(next((each.share for each in shares if each.budget == budget), None))
+
+
+def _share(share: Share | None) -> str:
+    if share is None:
+        return NONE_TEXT
+    return _with_interval(f"{share.rate * 100:.1f} %", share.low * 100, share.high * 100, 1)
+
+
+def _area(area: Estimate) -> str:
+    return _with_interval(f"{area.value:.3f}", area.low, area.high, 3)
+
+
+def _with_interval(value: str, low: float, high: float, digits: int) -> Markup:
+    return join([value, " ", element("small", f"[{low:.{digits}f}, {high:.{digits}f}]")])
