@@ -50,7 +50,11 @@ def interpret(
         ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(help="JSON file to write.", metavar="FILE.json")
+        Path | None,
+        typer.Option(
+            help="JSON file to write; of a whole network also a page beside it, FILE.html.",
+            metavar="FILE.json",
+        ),
     ] = None,
     bundle: Annotated[
         Path | None,
@@ -109,6 +113,11 @@ def interpret(
             )
         _tell(images, bundle=bundle, output=output, device=device)
         return
+    if output is not None and output.suffix == ".html":
+        raise InvalidInputError(
+            f"--output should be a JSON file; the page is written beside it. Found {output}.",
+            field="output",
+        )
     if table is None or network is None or output is None:
         raise InvalidInputError(
             "Either images should be given, or --table, --network and --output. Found neither. "
@@ -142,7 +151,9 @@ def _interpret(
     """The whole network."""
     from detector.data import load_splits
     from detector.jobs.interpretation import interpret as run
+    from detector.jobs.interpretation.page import page
     from detector.path_table import PathTable
+    from detector.storage import atomic_path
     from detector.weights import load_network
     from service.devices import chosen_device
     from service.interpretation_tables import interpretation_lines
@@ -155,10 +166,13 @@ def _interpret(
         splits=None if data is None else load_splits(data, preprocessing=info.preprocessing),
     )
     found.write(output)
+    shown = output.with_suffix(".html")
+    with atomic_path(shown) as temporary:
+        temporary.write_text(page(found), encoding="utf-8")
     console = Console()
     for line in interpretation_lines(found):
         console.print(line)
-    typer.echo(f"Interpreted: {output}")
+    typer.echo(f"Interpreted: {output} and {shown}")
 
 
 def _tell(images: Sequence[Path], *, bundle: Path | None, output: Path | None, device: str) -> None:

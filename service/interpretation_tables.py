@@ -9,7 +9,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from detector.jobs.evaluation.estimates import Estimate, Share
+from detector.jobs.evaluation.estimates import Estimate
 from detector.jobs.interpretation import Interpretation
 from detector.jobs.interpretation.closing import TIMES, Closing
 from detector.jobs.interpretation.combinations import Combination
@@ -24,7 +24,7 @@ def interpretation_lines(found: Interpretation) -> Iterator[RenderableType]:
     yield _layers_table(found)
     probes = found.probes
     yield Text(
-        f"The network itself: {_share(probes.network)} of {found.check_images:,} "
+        f"The network itself: {_hundredfold(probes.network.estimate)} % of {found.check_images:,} "
         f"{found.check_split} images; always the most frequent class: {probes.chance:.1%}; "
         f"entropy of the class: {probes.class_entropy:.2f} nats."
     )
@@ -38,7 +38,7 @@ def interpretation_lines(found: Interpretation) -> Iterator[RenderableType]:
         yield Text.assemble((each.concept, "bold"), f": {each.combination.sentence}")
     yield Text()
     if found.closings:
-        yield _heading("What closing their open gates does to accuracy, in points")
+        yield _heading("What closing their open gates does to accuracy")
         yield _closings_table(found)
         yield Text(_harmless(found.closings))
         yield Text()
@@ -78,20 +78,17 @@ def story_lines(name: str, story: Story) -> Iterator[RenderableType]:
 
 
 def _layers_table(found: Interpretation) -> Table:
-    table = _table("layer", "gates", "always open", "always closed", "open", "probe", "nats")
-    table.add_column("shuffled", justify="right", no_wrap=True)
+    table = _table("layer", "gates", "always open,\nclosed", "open", "probe", "nats", "shuffled")
     kinds = {each.layer: each for each in found.gates}
     for probe in (*found.probes.layers, found.probes.path):
-        kind = kinds.get(probe.layer)
+        kind, known = kinds.get(probe.layer), probe.information
         table.add_row(
             probe.layer,
             str(probe.gates),
-            "" if kind is None else str(kind.always_open),
-            "" if kind is None else str(kind.always_closed),
+            "" if kind is None else f"{kind.always_open}, {kind.always_closed}",
             "" if kind is None else f"{kind.open_share:.0%}",
-            _share(probe.accuracy),
-            f"{probe.information.value:.2f} "
-            f"[{probe.information.low:.2f}, {probe.information.high:.2f}]",
+            f"{probe.accuracy.rate:.1%}",
+            f"{known.value:.2f} [{known.low:.2f}, {known.high:.2f}]",
             f"{probe.control.rate:.1%}",
         )
     return table
@@ -109,8 +106,7 @@ def _merges(found: Interpretation) -> Iterator[str]:
 
 
 def _combinations_table(found: Interpretation) -> Table:
-    table = _table("concept", "gates", "at least", "precision", "recall", "balanced accuracy")
-    table.add_column("best single gate", justify="right", no_wrap=True)
+    table = _table("%", "gates", "precision", "recall", "balanced\naccuracy", "best single\ngate")
     table.add_column("better", justify="right")
     for each in found.combinations:
         table.add_row(*_combination_row(each))
@@ -121,26 +117,25 @@ def _combination_row(found: Combination) -> tuple[str, ...]:
     rule = found.combination
     return (
         found.concept,
-        str(len(rule.gates)),
-        str(rule.at_least),
-        "-" if rule.precision is None else f"{rule.precision.rate:.1%}",
-        f"{rule.recall.rate:.1%}",
-        _estimate(rule.balanced_accuracy),
-        _estimate(found.single.balanced_accuracy),
+        f"{rule.at_least} of {len(rule.gates)}",
+        "-" if rule.precision is None else f"{100 * rule.precision.rate:.1f}",
+        f"{100 * rule.recall.rate:.1f}",
+        _hundredfold(rule.balanced_accuracy),
+        _hundredfold(found.single.balanced_accuracy),
         "yes" if found.beats_single else "no",
     )
 
 
 def _closings_table(found: Interpretation) -> Table:
-    table = _table("concept", "closed", "its images lose", "others lose", "random gates")
+    table = _table("points", "closed", "its images lose", "others lose", "by random gates")
     table.add_column("times", justify="right")
     for each in found.closings:
         table.add_row(
             each.concept,
             str(len(each.gates)),
-            _estimate(each.harm),
-            _estimate(each.harm_to_others),
-            _estimate(each.random_harm),
+            _hundredfold(each.harm),
+            _hundredfold(each.harm_to_others),
+            _hundredfold(each.random_harm),
             "-" if each.ratio is None else f"{each.ratio:.1f}",
         )
     return table
@@ -171,8 +166,8 @@ def _numbers(filters: tuple[int, ...]) -> str:
 
 
 def _table(first: str, *others: str) -> Table:
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    table.add_column(first, overflow="fold")
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
+    table.add_column(first, no_wrap=True)
     for title in others:
         table.add_column(title, justify="right")
     return table
@@ -182,10 +177,6 @@ def _heading(text: str) -> Text:
     return Text(text, style="bold")
 
 
-def _share(share: Share) -> str:
-    return _estimate(share.estimate)
-
-
-def _estimate(estimate: Estimate) -> str:
-    """In per cent, with its interval."""
-    return f"{estimate.value:.1%} [{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]"
+def _hundredfold(estimate: Estimate) -> str:
+    """In per cent, or points, with its interval."""
+    return f"{100 * estimate.value:.1f} [{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]"

@@ -144,7 +144,8 @@ def test_a_network_is_interpreted_with_the_options_and_written(
     assert (options.groups, options.concepts) == (("pet=cat,dog",), Path("c.csv"))
     assert (options.limit, options.most_gates, options.seed) == (50, 4, 9)
     assert Interpretation.read(Path("o.json")) == FOUND
-    assert "Interpreted: o.json" in capsys.readouterr().out
+    assert Path("o.html").read_text().startswith("<!DOCTYPE html>")
+    assert "Interpreted: o.json and o.html" in capsys.readouterr().out
 
 
 def test_without_data_no_gates_are_closed(handed_over: list[Any]) -> None:
@@ -160,7 +161,7 @@ def test_what_was_found_is_shown_part_by_part(capsys: pytest.CaptureFixture[str]
     assert "0.75 [0.70, 0.80]" in shown
     assert "4.25 nats  cat | dog" in shown
     assert "cat: at least 2 of late:0 open, late:1 closed, late:2 open" in shown
-    assert "95.0% [93.0, 95.0]" in shown
+    assert "95.0 [93.0, 95.0]" in shown
     assert "Less than 5 times what random gates of the same layers cost: cat." in shown
 
 
@@ -189,6 +190,7 @@ def test_images_tell_their_stories_beside_the_first(
         (["interpret", "x.png", "--table", "t"], "without --table"),
         ([*ARGUMENTS, "--check", "other"], "--check should be one of"),
         ([*ARGUMENTS, "--check", "train"], "another split"),
+        ([*ARGUMENTS[:-1], "o.html"], "should be a JSON file"),
     ],
 )
 def test_what_cannot_be_interpreted_is_one_sentence(

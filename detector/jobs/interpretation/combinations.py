@@ -61,10 +61,10 @@ class CheckedRule:
             f"{gate.layer}:{gate.filter} {'open' if gate.is_open else 'closed'}"
             for gate in self.gates
         ]
-        if len(states) == 1:
-            return states[0]
         if self.at_least == len(states):
             return " and ".join(states)
+        if self.at_least == 1:
+            return " or ".join(states)
         return f"at least {self.at_least} of {', '.join(states)}"
 
 
