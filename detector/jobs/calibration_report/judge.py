@@ -7,6 +7,8 @@ the calibration images, scored by the same fusion, that it exceeds,
 
 A threshold on places at the k-th largest calibration place flags the very images that a threshold
 on scores at the k-th largest calibration score flags, and places of all folds stand on one scale.
+Above all calibration scores, by d, places go on as :math:`1 + d / (n (1 + d))`, so that what lies
+there does not tie.
 """
 
 from __future__ import annotations
@@ -45,10 +47,12 @@ class Judge:
         return scores.float()
 
     def places(self, images: MeasuredImages) -> NDArray[np.float64]:
-        """Place of each image among the calibration images, in [0, 1], shape (N,)."""
+        """Place of each image among the calibration images, in [0, 1 + 1 / n), shape (N,)."""
         calibration = self.level.conformal.scores.sort().values
-        below = torch.searchsorted(calibration, self.scores(images))
-        return (below.double() / len(calibration)).numpy()
+        scores = self.scores(images)
+        below = torch.searchsorted(calibration, scores).double()
+        beyond = (scores - calibration[-1]).clamp(min=0).double()
+        return ((below + beyond / (1 + beyond)) / len(calibration)).numpy()
 
     def flags(self, images: MeasuredImages, budget: float) -> NDArray[np.bool_] | None:
         """Which images are flagged; None where a class cannot promise the budget."""
@@ -80,7 +84,7 @@ class Panel:
     folds: Mapping[int, int]
 
     def places(self, images: MeasuredImages) -> NDArray[np.float64]:
-        """Place of each image by its judge, in [0, 1], shape (N,)."""
+        """Place of each image by its judge, shape (N,)."""
         places = np.empty(len(images))
         for judge, mine in self._shared_out(images):
             places[mine] = judge.places(images.rows(mine))

@@ -19,27 +19,35 @@ class Origin(StrEnum):
     """The calibration split, in folds: the thresholds of all other folds judge each one."""
 
     @property
-    def meaning(self) -> str:
-        """What a reader has to know about figures of this origin, in a sentence or two."""
+    def name_of_images(self) -> str:
+        """Which images they are, in a few words."""
         match self:
             case Origin.TEST:
-                return (
-                    "images of the table's test split, judged by what ships; nothing was fitted or "
-                    "calibrated on them"
-                )
+                return "images of the test split"
+            case Origin.CROSS_FITTED:
+                return "images of the fit split, cross-fitted"
+            case Origin.CROSS_CONFORMAL:
+                return "calibration images, cross-conformal"
+
+    @property
+    def meaning(self) -> str:
+        """What a reader has to know about figures of this origin."""
+        match self:
+            case Origin.TEST:
+                return "What ships judges them. Nothing was fitted or calibrated on them."
             case Origin.CROSS_FITTED:
                 return (
-                    "images of the fit split, as the table holds no test split: for each of several "
-                    "folds the fusion is fitted again without it, calibrated on the calibration "
-                    "images, and judges it. No image is judged by anything that has seen it, but "
-                    "the judges are siblings of what ships, not the thing itself"
+                    "The table holds none of the test split. For each fold the fusion is fitted "
+                    "again without it, calibrated on the calibration images, and judges it: no "
+                    "image is judged by a fusion or a threshold that has seen it, but the judges "
+                    "are siblings of what ships."
                 )
             case Origin.CROSS_CONFORMAL:
                 return (
-                    "the calibration images themselves, as the table holds neither a test split "
-                    "nor training images beside the fit split: each of several folds is judged by "
-                    "the thresholds of the others. That shows that thresholds carry over to images "
-                    "of the same draw, and nothing about your traffic"
+                    "The table holds neither a test split nor training images beside the fit "
+                    "split. Each fold is judged by the thresholds of the others: that shows that "
+                    "thresholds carry over to images of the same draw, and nothing about other "
+                    "traffic."
                 )
 
 
@@ -64,3 +72,39 @@ class Sources:
     calibration_images: int
     folds: int
     paths_of: str
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader has to know before any figure, sentence by sentence."""
+        folds = "" if self.clean is self.attacked is Origin.TEST else f" ({self.folds} folds)"
+        found = [
+            (
+                f"Thresholds come from {self.calibration_images} clean calibration images. No share of "
+                "flagged images is measured on an image that its own threshold was taken from."
+            ),
+            (
+                f"False alarms: {self.clean_images} clean {self.clean.name_of_images}{folds}. "
+                f"{self.clean.meaning}"
+            ),
+        ]
+        if self.attacked is self.clean:
+            found.append("Attacks: images of the same split, judged alike.")
+        else:
+            name = self.attacked.name_of_images
+            found.append(f"Attacks: attacked {name}{folds}. {self.attacked.meaning}")
+        if self.attacked is Origin.CROSS_FITTED and self.paths_of == "fit":
+            found.append(
+                "The path distributions were fitted on clean fit images, as the table has no "
+                "training images: they know the originals of the attacked ones, and figures of "
+                "attacks may be off for that."
+            )
+        found.append(
+            "Areas and ROC curves compare scores and use no threshold that ships; a curve's "
+            "own thresholds come from the clean images that it is drawn against."
+        )
+        found.append(
+            "Intervals hold 95 %: exact (Clopper-Pearson) for shares, bootstrap for areas. Images "
+            "share thresholds, so that the intervals leave out what another calibration would "
+            "change."
+        )
+        return tuple(found)

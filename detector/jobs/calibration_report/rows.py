@@ -1,4 +1,4 @@
-"""The rows of a path table that a calibration report is made from, as the bundle's scores see them."""
+"""The rows of a path table that a report is made from, as the scores of a bundle see them."""
 
 from __future__ import annotations
 

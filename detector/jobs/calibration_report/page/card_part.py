@@ -12,10 +12,14 @@ from detector.jobs.evaluation.markdown import budget_text
 __all__ = ["card_part", "promise_text"]
 
 _LIMITS = (
-    "The promise is about clean images that resemble the calibration images, for each predicted "
-    "class by itself. It ends where the traffic drifts.",
-    "It says nothing about how many attacks are missed. An attacker who knows the detector can "
-    "look for images that pass; figures above are of attackers who do not.",
+    (
+        "The promise is about clean images that resemble the calibration images, for each predicted "
+        "class by itself. It ends where the traffic drifts."
+    ),
+    (
+        "It says nothing about how many attacks are missed. An attacker who knows the detector can "
+        "look for images that pass; figures above are of attackers who do not."
+    ),
     "A verdict is evidence, not a wall.",
 )
 
@@ -34,13 +38,17 @@ def card_part(report: CalibrationReport) -> Markup:
                 ("calibrated", card.created),
                 (
                     "network",
-                    f"{card.backbone}, {card.gates} gates in {card.layers} layers, "
-                    f"images of {card.width} x {card.height} pixels, "
-                    f"{len(report.class_names)} classes",
+                    (
+                        f"{card.backbone}, {card.gates} gates in {card.layers} layers, "
+                        f"images of {card.width} x {card.height} pixels, "
+                        f"{len(report.class_names)} classes"
+                    ),
                 ),
                 ("promise", promise_text(report)),
-                ("path distributions", f"fitted on clean images of the {report.sources.paths_of} "
-                 "split"),
+                (
+                    "path distributions",
+                    f"fitted on clean images of the {report.sources.paths_of} split",
+                ),
                 ("calibration images a class", _counts(card.calibration_counts)),
                 (
                     "needed a class",
@@ -72,7 +80,9 @@ def card_part(report: CalibrationReport) -> Markup:
         ),
     ]
     if card.text is not None:
-        parts.append(details("The bundle's own model card", element("pre", card.text, tabindex="0")))
+        parts.append(
+            details("The bundle's own model card", element("pre", card.text, tabindex="0"))
+        )
     return join(parts)
 
 
@@ -90,7 +100,5 @@ def _counts(counts: Sequence[int]) -> str:
 
 
 def _facts(facts: Sequence[tuple[str, str]]) -> Markup:
-    pairs = [
-        element("div", element("dt", name), element("dd", value)) for name, value in facts
-    ]
+    pairs = [element("div", element("dt", name), element("dd", value)) for name, value in facts]
     return element("dl", *pairs, class_="facts")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -9,15 +10,16 @@ from typing import Final
 from detector.jobs.calibration_report.page.markup import Markup, element, legend
 from detector.jobs.calibration_report.page.plane import WIDTH, Axis, Plane, drawing
 from detector.jobs.calibration_report.sections import LayerGates
-from detector.jobs.evaluation.estimates import Estimate, Share
+from detector.jobs.evaluation.estimates import Estimate
 from detector.jobs.evaluation.figures import ScoreFigures
-from detector.jobs.evaluation.markdown import share_text
+from detector.jobs.evaluation.markdown import area_text, share_text
 
-__all__ = ["Series", "alarm_chart", "colour", "curve_chart", "gate_chart", "roc_chart"]
+__all__ = ["Series", "colour", "curve_chart", "gate_chart", "interval_chart", "roc_chart"]
 
 _COLOURS: Final = 8
-_PER_CENT: Final = ((0.0, "0 %"), (0.25, "25 %"), (0.5, "50 %"), (0.75, "75 %"), (1.0, "100 %"))
 _LEFT: Final = 40.0
+_RIGHT: Final = WIDTH - 20
+_ROW: Final = 15
 _LABELS: Final = 96.0
 _LONGEST: Final = 15
 
@@ -53,12 +55,12 @@ def roc_chart(score: ScoreFigures, grid: Sequence[float]) -> Markup:
             low=1e-3,
             high=1,
             begin=_LEFT,
-            end=WIDTH - 14,
+            end=_RIGHT,
             ticks=((0.001, "0.1 %"), (0.01, "1 %"), (0.1, "10 %"), (1.0, "100 %")),
             title="clean images flagged",
             logarithmic=True,
         ),
-        y=_share_axis(1.0, "attacked images found"),
+        y=_upwards(0.0, 1.0, "attacked images found"),
     )
     seen = [(rate, place) for place, rate in enumerate(grid) if rate >= 1e-3]
     lines, entries = [plane.line([(rate, rate) for rate, _ in seen], "chance", "chance")], []
@@ -75,34 +77,52 @@ def roc_chart(score: ScoreFigures, grid: Sequence[float]) -> Markup:
     )
 
 
-def alarm_chart(rows: Sequence[tuple[str, Share | None]], budget: float, title: str) -> Markup:
-    """False alarms of each class with their intervals, and the budget.
+def interval_chart(
+    rows: Sequence[tuple[str, Estimate | None]],
+    *,
+    title: str,
+    x_title: str,
+    mark: float,
+    mark_text: str,
+    per_cent: bool = True,
+) -> Markup:
+    """Figures with their intervals, one below the other.
 
     Args:
-        rows: Name of each class and its share; None without images.
-        budget: Share that may be flagged, in (0, 1).
+        rows: Name of each row and its figure, in [0, 1]; None where there is none.
         title: What the chart shows.
+        x_title: What is measured.
+        mark: Where a line is drawn.
+        mark_text: What that line means.
+        per_cent: Whether figures are told in per cent; they start at 0 then, or else at the mark.
     """
-    known = [share.high for _, share in rows if share is not None]
-    high = max([budget * 1.4, *known])
-    step = _step(high)
-    bottom = 22.0 + 15 * len(rows)
-    ticks = [(step * i, f"{step * i * 100:g} %") for i in range(int(high / step) + 1)]
+    known = [estimate for _, estimate in rows if estimate is not None]
+    if per_cent:
+        low, high = 0.0, max([mark * 1.4, *(estimate.high for estimate in known)])
+    else:
+        low, high = min([mark, *(max(0.0, estimate.low) for estimate in known)]), 1.0
+    bottom = 22.0 + _ROW * len(rows)
     x = Axis(
-        low=0.0, high=high, begin=_LABELS, end=WIDTH - 14, ticks=ticks, title="clean images flagged"
+        low=low,
+        high=high,
+        begin=_LABELS,
+        end=_RIGHT,
+        ticks=_ticks(low, high, per_cent=per_cent),
+        title=x_title,
     )
     y = Axis(low=0.0, high=1.0, begin=bottom, end=14.0, ticks=(), title="")
-    at = x(budget)
+    at = x(mark)
     drawn = [
         *Plane(x=x, y=y).axes(),
         element("line", x1=at, x2=at, y1=14, y2=bottom, class_="budget"),
-        element("text", f"budget {budget * 100:g} %", x=at, y=9, text_anchor="middle"),
+        element("text", mark_text, x=at, y=9, text_anchor="middle"),
     ]
-    for place, (name, share) in enumerate(rows):
-        middle = 26.0 + 15 * place
+    for place, (name, estimate) in enumerate(rows):
+        middle = 26.0 + _ROW * place
         drawn.append(_name(name, middle))
-        if share is not None:
-            drawn.append(_interval(x, middle, share, f"{name}: {share_text(share)}"))
+        if estimate is not None:
+            text = share_text(estimate) if per_cent else area_text(estimate)
+            drawn.append(_interval(x, middle, estimate, f"{name}: {text}"))
     return _figure(title, drawing(bottom + 34, title, *drawn))
 
 
@@ -115,6 +135,7 @@ def curve_chart(
     low: float = 0.0,
     high: float = 1.0,
     mark: float | None = None,
+    per_cent: bool = True,
 ) -> Markup:
     """Curves over numbers of images.
 
@@ -126,6 +147,7 @@ def curve_chart(
         low: Least value that is shown.
         high: Largest value that is shown.
         mark: A value that a line is drawn at.
+        per_cent: Whether figures are told in per cent.
     """
     places = sorted({x for each in series for x, _ in each.points})
     first, last = places[0], places[-1]
@@ -135,12 +157,12 @@ def curve_chart(
             low=wide[0],
             high=wide[1],
             begin=_LEFT,
-            end=WIDTH - 14,
+            end=_RIGHT,
             ticks=[(each, _count(each)) for each in places],
             title=x_title,
             logarithmic=True,
         ),
-        y=_share_axis(high, y_title, low=low),
+        y=_upwards(low, high, y_title, per_cent=per_cent),
     )
     drawn = [] if mark is None else [plane.level(mark, "budget")]
     for place, each in enumerate(series):
@@ -151,7 +173,8 @@ def curve_chart(
         )
         for x, estimate in each.points:
             at = plane.x(x * apart)
-            text = f"{each.name}, {x:g}: {share_text(estimate)}"
+            figure = share_text(estimate) if per_cent else area_text(estimate)
+            text = f"{each.name}, {x:g}: {figure}"
             ends = {"y1": plane.y(estimate.low), "y2": plane.y(estimate.high)}
             drawn += [
                 element("line", x1=at, x2=at, **ends, class_=f"line {colour(place)}"),
@@ -180,7 +203,7 @@ def gate_chart(layers: Sequence[LayerGates]) -> Markup:
         ("depends", "depends on the image", [layer.input_dependent for layer in layers]),
         ("closed", "always closed", [layer.always_closed for layer in layers]),
     )
-    drawn, end = [], WIDTH - 14
+    drawn, end = [], _RIGHT
     for place, layer in enumerate(layers):
         middle, begin = 10.0 + 14 * place, _LABELS
         total = layer.always_open + layer.input_dependent + layer.always_closed
@@ -209,14 +232,19 @@ def _figure(title: str, *children: str) -> Markup:
     return element("figure", element("figcaption", title), *children)
 
 
-def _share_axis(high: float, title: str, *, low: float = 0.0) -> Axis:
-    if (low, high) == (0.0, 1.0):
-        ticks: Sequence[tuple[float, str]] = _PER_CENT
-    else:
-        step = _step(high - low)
-        counts = range(int((high - low) / step + 1e-9) + 1)
-        ticks = [(low + step * i, f"{(low + step * i) * 100:g} %") for i in counts]
+def _upwards(low: float, high: float, title: str, *, per_cent: bool = True) -> Axis:
+    ticks = _ticks(low, high, per_cent=per_cent)
     return Axis(low=low, high=high, begin=200, end=20, ticks=ticks, title=title)
+
+
+def _ticks(low: float, high: float, *, per_cent: bool) -> list[tuple[float, str]]:
+    """Round values from one end to the other."""
+    step = _step(high - low)
+    places = range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)
+    return [
+        (place * step, f"{place * step * 100:g} %" if per_cent else f"{place * step:.1f}")
+        for place in places
+    ]
 
 
 def _step(high: float) -> float:
@@ -238,12 +266,12 @@ def _name(name: str, middle: float) -> Markup:
     return element("text", *shown, short, x=_LABELS - 6, y=middle + 3.5, text_anchor="end")
 
 
-def _interval(x: Axis, middle: float, share: Share, text: str) -> Markup:
+def _interval(x: Axis, middle: float, estimate: Estimate, text: str) -> Markup:
     return element(
         "g",
         element("title", text),
         element(
-            "line", x1=x(share.low), x2=x(share.high), y1=middle, y2=middle, class_="line c0"
+            "line", x1=x(estimate.low), x2=x(estimate.high), y1=middle, y2=middle, class_="line c0"
         ),
-        element("circle", cx=x(share.rate), cy=middle, r=3, class_="dot c0"),
+        element("circle", cx=x(estimate.value), cy=middle, r=3, class_="dot c0"),
     )

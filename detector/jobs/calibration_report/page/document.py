@@ -13,7 +13,6 @@ from detector.jobs.calibration_report.page.markup import (
     Markup,
     details,
     element,
-    join,
     section,
     table,
 )
@@ -106,28 +105,17 @@ def _tile(figure: str, meaning: str) -> Markup:
 
 
 def _sources(report: CalibrationReport) -> list[Markup]:
-    sources = report.sources
-    parts = [
-        f"Thresholds come from {sources.calibration_images} clean calibration images, and no figure "
-        "below is measured on an image that its own threshold was taken from.",
-        f"False alarms: {sources.clean_images} {sources.clean.meaning}.",
-        f"Attacks: {sources.attacked.meaning}.",
-        "Intervals hold 95 %: exact (Clopper-Pearson) for shares, bootstrap for areas. Where images "
-        "share thresholds, as they do here, they leave out what another calibration would change.",
-    ]
-    return [element("p", part) for part in parts]
+    return [element("p", note) for note in report.sources.notes]
 
 
 def _paths(report: CalibrationReport) -> list[Markup]:
     maps, layers = report.paths, [layer.name for layer in report.gates]
     order = sorted(range(len(maps.images)), key=lambda c: -maps.images[c])
     chosen = sorted(order[:MOST_CLASSES])
-    note = (
-        f"On {sum(maps.images)} clean calibration images, by predicted class and layer, in per cent."
-    )
+    images = sum(maps.images)
+    note = f"On {images} clean calibration images, by predicted class and layer, in per cent."
     if len(order) > MOST_CLASSES:
         note += f" The {MOST_CLASSES} most frequent of {len(order)} classes; the JSON has all."
-    farthest = max((value for row in maps.distances for value in row), default=0.0)
     return [
         element("p", note, class_="note"),
         heat_map(
@@ -139,7 +127,6 @@ def _paths(report: CalibrationReport) -> list[Markup]:
             "How far a class's gates lie from the mean of all classes: where its path is its own",
             [(report.class_names[c], maps.distances[c]) for c in chosen],
             layers,
-            hottest=farthest or 1.0,
         ),
     ]
 
@@ -147,8 +134,8 @@ def _paths(report: CalibrationReport) -> list[Markup]:
 def _gates(report: CalibrationReport) -> list[Markup]:
     images = sum(report.paths.images)
     note = (
-        f"Always open and always closed: for each of {images} clean calibration images. Such gates "
-        "tell no image from another, but one that leaves its state is a strong sign."
+        f"Always open and always closed: for each of {images} clean calibration images. Such "
+        "gates tell no clean image from another."
     )
     rows = [
         [
@@ -241,5 +228,6 @@ def _few_shot_chart(report: CalibrationReport) -> list[Markup]:
             x_title="images a class to learn from",
             y_title="AUROC",
             low=min(0.4, int(least * 10) / 10),
+            per_cent=False,
         )
     ]

@@ -19,17 +19,16 @@ def heat_map(
     title: str,
     rows: Sequence[tuple[str, Sequence[float]]],
     columns: Sequence[str],
-    *,
-    hottest: float = 1.0,
 ) -> Markup:
-    """A table whose cells are as strong in colour as their figures are large.
+    """A table whose cells are as strong in colour as their figures are large among its own.
 
     Args:
         title: What it shows.
         rows: Name of each row and its figures in [0, 1]; a row without any stays empty.
         columns: Name of each column.
-        hottest: The figure of the strongest colour, positive.
     """
+    known = [value for _, values in rows for value in values]
+    least, most = min(known, default=0.0), max(known, default=0.0)
     head = element(
         "tr",
         element("th", "class", scope="col"),
@@ -40,7 +39,7 @@ def heat_map(
             "tr",
             element("th", name, scope="row"),
             *(
-                _cell(value, hottest, f"{name}, {column}")
+                _cell(value, (value - least) / ((most - least) or 1.0), f"{name}, {column}")
                 for column, value in zip(columns, values, strict=True)
             ),
         )
@@ -56,8 +55,8 @@ def heat_map(
     )
 
 
-def _cell(value: float, hottest: float, place: str) -> Markup:
-    strength = round(min(1.0, value / hottest) * 100)
+def _cell(value: float, heat: float, place: str) -> Markup:
+    strength = round(heat * 100)
     return element(
         "td",
         f"{value * 100:.0f}",

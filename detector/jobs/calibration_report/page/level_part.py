@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from detector.jobs.calibration_report.page.charts import alarm_chart, roc_chart
+from detector.jobs.calibration_report.page.charts import interval_chart, roc_chart
 from detector.jobs.calibration_report.page.heat_map import MOST_CLASSES
 from detector.jobs.calibration_report.page.markup import Markup, element, join, table
 from detector.jobs.calibration_report.report import CalibrationReport
@@ -38,7 +38,9 @@ def level_part(level: LevelReport, report: CalibrationReport) -> Markup:
 def _false_alarms(level: LevelReport, report: CalibrationReport) -> list[Markup]:
     alarms = level.score.false_alarms
     missing = [budget_text(b) for b in report.budgets if b not in {each.budget for each in alarms}]
-    parts = [element("p", f"Measured on {report.sources.clean.meaning}.", class_="note")]
+    sources = report.sources
+    note = f"Measured on {sources.clean_images} clean {sources.clean.name_of_images}."
+    parts = [element("p", note, class_="note")]
     if missing:
         parts.append(
             element(
@@ -48,10 +50,15 @@ def _false_alarms(level: LevelReport, report: CalibrationReport) -> list[Markup]
             )
         )
     charts = [
-        alarm_chart(
-            [(each.name, each.flagged) for each in _most_flagged(found.classes)],
-            found.budget,
-            f"At {budget_text(found.budget)}, by predicted class",
+        interval_chart(
+            [
+                (each.name, None if each.flagged is None else each.flagged.estimate)
+                for each in _most_flagged(found.classes)
+            ],
+            title=f"At {budget_text(found.budget)}, by predicted class",
+            x_title="clean images flagged",
+            mark=found.budget,
+            mark_text=f"budget {budget_text(found.budget)}",
         )
         for found in alarms
     ]
@@ -90,21 +97,36 @@ def _attacks(level: LevelReport, report: CalibrationReport) -> list[Markup]:
     if not attacks:
         return [element("p", "The table holds no attack with the copies that levels look at.")]
     note = (
-        f"Measured on {report.sources.attacked.meaning}. Found: with one threshold for all "
+        f"Measured on {report.sources.attacked.name_of_images}. Found: with one threshold for all "
         "classes, taken from the calibration images. Flagged: with the thresholds that ship, one "
         "for each predicted class, and a safety margin. Images on which an attack succeeded, after "
         f"rounding to 8 bits, stand against {report.sources.negatives} clean ones."
     )
     return [
         element("p", note, class_="note"),
-        roc_chart(level.score, report.roc_grid),
+        element(
+            "div",
+            roc_chart(level.score, report.roc_grid),
+            interval_chart(
+                [
+                    (each.attack, None if each.detection is None else each.detection.auroc)
+                    for each in attacks
+                ],
+                title="Area under the ROC curve",
+                x_title="AUROC",
+                mark=0.5,
+                mark_text="chance",
+                per_cent=False,
+            ),
+            class_="charts",
+        ),
         table(
             [
                 "attack",
                 "succeeded",
                 "AUROC",
-                *(f"found at {budget_text(b)}" for b in report.budgets),
-                *(f"flagged at {budget_text(b)}" for b in report.budgets),
+                *(_head("found", budget) for budget in report.budgets),
+                *(_head("flagged", budget) for budget in report.budgets),
             ],
             [_attack_row(each, report.budgets) for each in attacks],
         ),
@@ -136,13 +158,17 @@ def _harmless(level: LevelReport, budgets: Sequence[float]) -> list[Markup]:
         element("h3", "Harmless changes"),
         element("p", note, class_="note"),
         table(
-            ["change", *(f"flagged at {budget_text(b)}" for b in budgets)],
+            ["change", *(_head("flagged", budget) for budget in budgets)],
             [
                 [each.name, *(_at(each.flagged, budget) for budget in budgets)]
                 for each in level.harmless
             ],
         ),
     ]
+
+
+def _head(what: str, budget: float) -> Markup:
+    return join([f"{what} ", element("span", f"at {budget_text(budget)}", class_="whole")])
 
 
 def _at(shares: Sequence[ShareAtBudget], budget: float) -> str:
