@@ -106,7 +106,7 @@ def _merges(found: Interpretation) -> Iterator[str]:
 
 
 def _combinations_table(found: Interpretation) -> Table:
-    table = _table("%", "gates", "precision", "recall", "balanced\naccuracy", "best single\ngate")
+    table = _table("%", "precision", "recall", "balanced\naccuracy", "best single\ngate")
     table.add_column("better", justify="right")
     for each in found.combinations:
         table.add_row(*_combination_row(each))
@@ -117,7 +117,6 @@ def _combination_row(found: Combination) -> tuple[str, ...]:
     rule = found.combination
     return (
         found.concept,
-        f"{rule.at_least} of {len(rule.gates)}",
         "-" if rule.precision is None else f"{100 * rule.precision.rate:.1f}",
         f"{100 * rule.recall.rate:.1f}",
         _hundredfold(rule.balanced_accuracy),

@@ -59,12 +59,13 @@ def _heat_map(distances: ClassDistances, names: tuple[str, ...]) -> Markup:
 def _dendrogram(distances: ClassDistances, names: tuple[str, ...]) -> Markup:
     """Classes one below the other, joined as far to the right as they lie apart."""
     farthest = max((merge.divergence for merge in distances.merges), default=0.0) or 1.0
-    heights = {(label,): 12.0 + _ROW * place for place, label in enumerate(distances.order)}
+    heights: dict[tuple[int, ...], float] = {}
+    drawn = []
+    for place, label in enumerate(distances.order):
+        height = heights[(label,)] = 12.0 + _ROW * place
+        text = element("text", names[label], x=_LABELS - 5, y=height + 3.5, text_anchor="end")
+        drawn.append(text)
     ends = dict.fromkeys(heights, _LABELS)
-    drawn = [
-        element("text", names[label], x=_LABELS - 5, y=height + 3.5, text_anchor="end")
-        for (label,), height in heights.items()
-    ]
     for merge in distances.merges:
         x = round(_LABELS + merge.divergence / farthest * (_END - _LABELS), 1)
         first, second = heights[merge.first], heights[merge.second]
