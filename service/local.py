@@ -12,9 +12,10 @@ from detector.bundle import Bundle
 from detector.errors import ImageError
 from detector.images import decode_image
 from detector.paths import PathVectors
+from detector.preprocessing import Preprocessing
 from service.results import Detection, LayerPath, LayerWeight, Level, Verdict
 
-__all__ = ["LocalDetector"]
+__all__ = ["LocalDetector", "read_image"]
 
 _PASSES_PER_BATCH = 64
 
@@ -56,10 +57,11 @@ class LocalDetector:
         """
         self._pipeline.check_alpha(alpha)
         chosen = self._pipeline.level(level)
+        side = self._pipeline.preprocessing
         step = max(1, _PASSES_PER_BATCH // chosen.passes)
         found: list[Detection] = []
         for start in range(0, len(images), step):
-            batch = [self._read(image) for image in images[start : start + step]]
+            batch = [read_image(image, side) for image in images[start : start + step]]
             findings = self._pipeline.analyse(torch.stack(batch), chosen.name)
             if include_explanation:
                 findings = self._pipeline.explain(findings, range(len(batch)))
@@ -74,15 +76,25 @@ class LocalDetector:
             )
         return tuple(found)
 
-    def _read(self, path: Path) -> torch.Tensor:
-        try:
-            return self._pipeline.preprocessing.fit(decode_image(path.read_bytes()))
-        except OSError as error:
-            raise ImageError(
-                f"{path} should be a readable file. Found: {error.strerror}. Check the path."
-            ) from error
-        except ImageError as error:
-            raise ImageError(f"{path}: {error}") from error
+
+def read_image(path: Path, preprocessing: Preprocessing) -> torch.Tensor:
+    """An image file at the size of the network's input, uint8 of shape (3, H, W).
+
+    Args:
+        path: The file.
+        preprocessing: How images become the network's input.
+
+    Raises:
+        ImageError: If it is no usable image.
+    """
+    try:
+        return preprocessing.fit(decode_image(path.read_bytes()))
+    except OSError as error:
+        raise ImageError(
+            f"{path} should be a readable file. Found: {error.strerror}. Check the path."
+        ) from error
+    except ImageError as error:
+        raise ImageError(f"{path}: {error}") from error
 
 
 def _as_result(

@@ -13,6 +13,7 @@ from service.calibrate_command import calibrate
 from service.compare_command import compare
 from service.evaluate_command import evaluate
 from service.extract_command import extract
+from service.interpret_command import interpret
 from service.report_command import report
 from service.train_command import train
 
@@ -59,6 +60,12 @@ def add_commands(app: typer.Typer) -> None:
         epilog="Example: [bold]offpath compare runs/seed0/report.json runs/seed1/report.json "
         "runs/seed2/report.json[/bold]",
     )(compare)
+    app.command(
+        rich_help_panel=_PANEL,
+        epilog="Examples: [bold]offpath interpret --table runs/paths --network "
+        "runs/resnet20/network.safetensors --data cifar10.npz --output runs/meaning.json[/bold] · "
+        "[bold]offpath interpret cat.png attacked-cat.png[/bold]",
+    )(interpret)
 
 
 def cifar10(

@@ -23,6 +23,7 @@ from tests.figures.extract_kills import extract_kills
 from tests.figures.extract_memory import extract_memory
 from tests.figures.false_alarms import false_alarms
 from tests.figures.figure import Figure
+from tests.figures.interpretation import interpretation
 from tests.figures.lifecycle import lifecycle
 from tests.figures.mutations import mutations
 from tests.figures.overhead import overhead
@@ -53,6 +54,7 @@ _MEASUREMENTS: dict[str, Measurement] = {
     "attacks": attacks,
     "shift": shift,
     "drift": drift,
+    "interpretation": interpretation,
     "adaptive": adaptive,
     "campaigns": campaigns,
     "paper-table": paper_table,

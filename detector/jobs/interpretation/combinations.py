@@ -1,0 +1,198 @@
+"""The smallest combination of gates that stands for a concept, beside the best single gate."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.errors import DataError
+from detector.jobs.evaluation.estimates import Estimate, Share
+from detector.jobs.interpretation.concepts import Concept
+from detector.jobs.interpretation.rules import Rule, best_single, grow_rules
+from detector.jobs.interpretation.sample import PathSample
+from detector.paths import PathLayout
+
+__all__ = ["CheckedRule", "Combination", "RuleGate", "find_combination"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RuleGate:
+    """A gate of a rule, by its name.
+
+    Args:
+        layer: Name of its layer.
+        filter: Index of its filter within the layer, from 0.
+        is_open: Whether it speaks for the concept where it is open.
+    """
+
+    layer: str
+    filter: int
+    is_open: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckedRule:
+    """A rule, and how often it is right about images that it was not found with.
+
+    Args:
+        gates: Its gates, the one that was chosen first at the head.
+        at_least: How many of them have to be in their states.
+        recall: Share of images with the concept for which it holds.
+        specificity: Share of the others for which it does not.
+        precision: Share of images for which it holds that have the concept; None where it holds
+            for none.
+        balanced_accuracy: Mean of recall and specificity.
+    """
+
+    gates: tuple[RuleGate, ...]
+    at_least: int
+    recall: Share
+    specificity: Share
+    precision: Share | None
+    balanced_accuracy: Estimate
+
+    @property
+    def sentence(self) -> str:
+        """The rule in plain words."""
+        states = [
+            f"{gate.layer}:{gate.filter} {'open' if gate.is_open else 'closed'}"
+            for gate in self.gates
+        ]
+        if self.at_least == len(states):
+            return " and ".join(states)
+        if self.at_least == 1:
+            return " or ".join(states)
+        return f"at least {self.at_least} of {', '.join(states)}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Combination:
+    """What stands for a concept.
+
+    Args:
+        concept: Its name.
+        members: Number of images with it among those that rules are found with.
+        combination: The combination of gates.
+        single: The best single gate.
+    """
+
+    concept: str
+    members: int
+    combination: CheckedRule
+    single: CheckedRule
+
+    @property
+    def beats_single(self) -> bool:
+        """Whether the combination is better than the gate, the intervals apart."""
+        ours, theirs = self.combination.balanced_accuracy, self.single.balanced_accuracy
+        return ours.low > theirs.high
+
+
+def find_combination(
+    concept: Concept, learn: PathSample, check: PathSample, *, most_gates: int, seed: int
+) -> Combination:
+    """Find rules on some images and check them on others.
+
+    Rules grow on one half of the images to learn from. Of these the smallest is taken that on the
+    other half is within one standard error of the best.
+
+    Args:
+        concept: What they should stand for.
+        learn: Images that rules are found with.
+        check: Other images.
+        most_gates: Gates of the largest rule, positive.
+        seed: Seed of the halves.
+
+    Raises:
+        DataError: If too few images have the concept, or have it not.
+
+    Reference:
+        Breiman et al., "Classification and Regression Trees", 1984, section 3.4.3: the rule of one
+        standard error.
+    """
+    bits, members = _known(concept, learn, least=2)
+    check_bits, check_members = _known(concept, check, least=1)
+    grown = _half(members, np.random.default_rng(seed))
+    rules = grow_rules(bits[grown], members[grown], most=most_gates)
+    chosen = _smallest(rules, bits[~grown], members[~grown])
+    single = best_single(bits[grown], members[grown])
+    return Combination(
+        concept=concept.name,
+        members=int(members.sum()),
+        combination=_checked(chosen, check_bits, check_members, learn.layout),
+        single=_checked(single, check_bits, check_members, learn.layout),
+    )
+
+
+def _known(
+    concept: Concept, sample: PathSample, *, least: int
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    marks = concept.marks(sample)
+    members = marks.members[marks.known]
+    having, others = int(members.sum()), int((~members).sum())
+    if min(having, others) < least:
+        raise DataError(
+            f"At least {least} {sample.split} images should have the concept {concept.name!r}, and "
+            f"as many not. Found {having} and {others}. Name or extract more images."
+        )
+    return sample.bits[marks.known], members
+
+
+def _half(members: NDArray[np.bool_], generator: np.random.Generator) -> NDArray[np.bool_]:
+    """Half of the images with the concept, and half of those without it, at random."""
+    chosen = np.zeros(len(members), dtype=np.bool_)
+    for side in (members, ~members):
+        chosen[generator.permutation(np.flatnonzero(side))[::2]] = True
+    return chosen
+
+
+def _smallest(rules: tuple[Rule, ...], bits: NDArray[np.bool_], members: NDArray[np.bool_]) -> Rule:
+    """The smallest rule that is within one standard error of the best."""
+    recalls = [float(rule.holds(bits[members]).mean()) for rule in rules]
+    specificities = [1 - float(rule.holds(bits[~members]).mean()) for rule in rules]
+    balanced = [(a + b) / 2 for a, b in zip(recalls, specificities, strict=True)]
+    best = int(np.argmax(balanced))
+    error = 0.5 * math.sqrt(
+        recalls[best] * (1 - recalls[best]) / members.sum()
+        + specificities[best] * (1 - specificities[best]) / (~members).sum()
+    )
+    return next(
+        rule for rule, value in zip(rules, balanced, strict=True) if value >= balanced[best] - error
+    )
+
+
+def _checked(
+    rule: Rule, bits: NDArray[np.bool_], members: NDArray[np.bool_], layout: PathLayout
+) -> CheckedRule:
+    holds = rule.holds(bits)
+    recall = Share.of(int(holds[members].sum()), int(members.sum()))
+    specificity = Share.of(int((~holds[~members]).sum()), int((~members).sum()))
+    return CheckedRule(
+        gates=tuple(_named(state.gate, state.is_open, layout) for state in rule.states),
+        at_least=rule.at_least,
+        recall=recall,
+        specificity=specificity,
+        precision=Share.of_flags(members[holds]),
+        balanced_accuracy=_mean_of(recall.estimate, specificity.estimate),
+    )
+
+
+def _named(gate: int, is_open: bool, layout: PathLayout) -> RuleGate:  # noqa: FBT001 - a state
+    layer = int(layout.layer_of_gate()[gate])
+    first = layout.slices[layer].start
+    return RuleGate(layer=layout.names[layer], filter=gate - first, is_open=is_open)
+
+
+def _mean_of(first: Estimate, second: Estimate) -> Estimate:
+    r"""The mean of two independent figures, from the intervals of both.
+
+    Reference:
+        Zou and Donner, "Construction of confidence limits about effect measures", 2008.
+    """
+    value = (first.value + second.value) / 2
+    below = math.hypot(first.value - first.low, second.value - second.low) / 2
+    above = math.hypot(first.high - first.value, second.high - second.value) / 2
+    return Estimate(value=value, low=value - below, high=value + above)

@@ -1,0 +1,95 @@
+"""Everything that is found out about the paths of a network: what reports are made from."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from detector.errors import DataError
+from detector.jobs.evaluation.plain_values import PlainValueError, read_plain, to_plain
+from detector.jobs.interpretation.class_distances import ClassDistances
+from detector.jobs.interpretation.class_rates import LayerGates
+from detector.jobs.interpretation.closing import Closing
+from detector.jobs.interpretation.combinations import Combination
+from detector.jobs.interpretation.embedding import Embedding
+from detector.jobs.interpretation.probes import Probes
+from detector.storage import atomic_path
+
+__all__ = ["INTERPRETATION_SCHEMA_VERSION", "Interpretation"]
+
+INTERPRETATION_SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Interpretation:
+    """What the paths of a network say.
+
+    Args:
+        network: Digest of the network's weights.
+        class_names: Name of each class.
+        learn_split: Split of the images that probes and combinations were found with.
+        learn_images: Number of these that were looked at more than once.
+        check_split: Split of the images that all of that was checked on.
+        check_images: Their number.
+        rate_images: Number of images behind gate kinds and class distances: all of the first split.
+        gates: What kinds of gates each layer has.
+        distances: How far the paths of classes lie from each other, in all layers, then in each.
+        probes: How much each layer's gates know of the class.
+        embedding: Where images lie by the gates of each layer; of the images to check.
+        combinations: The smallest combination of gates that stands for each concept.
+        closings: What closing them does; empty where there was no data to look at again, and
+            without the concepts of which no gate speaks by being open.
+        schema_version: Version of this format.
+    """
+
+    network: str
+    class_names: tuple[str, ...]
+    learn_split: str
+    learn_images: int
+    check_split: str
+    check_images: int
+    rate_images: int
+    gates: tuple[LayerGates, ...]
+    distances: tuple[ClassDistances, ...]
+    probes: Probes
+    embedding: Embedding
+    combinations: tuple[Combination, ...]
+    closings: tuple[Closing, ...] = ()
+    schema_version: int = INTERPRETATION_SCHEMA_VERSION
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as plain JSON values."""
+        plain: dict[str, Any] = to_plain(self)
+        return plain
+
+    def write(self, path: Path) -> None:
+        """Write it as JSON, whole or not at all.
+
+        Raises:
+            StorageError: If it cannot be written.
+        """
+        with atomic_path(path) as temporary:
+            text = json.dumps(self.to_json(), separators=(",", ":"), allow_nan=False)
+            temporary.write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> Interpretation:
+        """What `write` wrote.
+
+        Raises:
+            DataError: If it cannot be read, or was written by another version.
+        """
+        try:
+            found = read_plain(cls, json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, PlainValueError) as error:
+            raise DataError(
+                f"{path} should be what `offpath interpret` wrote. Found: {error}"
+            ) from error
+        if found.schema_version != INTERPRETATION_SCHEMA_VERSION:
+            raise DataError(
+                f"{path} should have schema version {INTERPRETATION_SCHEMA_VERSION}. "
+                f"Found {found.schema_version}. Interpret the network again."
+            )
+        return found

@@ -1,0 +1,100 @@
+"""The page of an interpretation: one file that asks nothing of the network."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Final
+
+from detector.jobs.calibration_report.page.markup import Markup, element, section
+from detector.jobs.interpretation.interpretation import Interpretation
+from detector.jobs.interpretation.page.class_part import class_part
+from detector.jobs.interpretation.page.concept_part import cause_part, concept_part
+from detector.jobs.interpretation.page.layer_part import layer_part
+from detector.jobs.interpretation.page.map_part import map_part
+
+__all__ = ["page"]
+
+_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'"
+"""Even a mistake in here could not load anything."""
+
+_STYLE: Final = """
+:root { --c8: #b0006d; --c9: #3d5a80; }
+@media (prefers-color-scheme: dark) { :root { --c8: #ff7cc8; --c9: #9db8d9; } }
+.c8 { color: var(--c8); } .c9 { color: var(--c9); }
+.maps { display: grid; gap: 1rem;
+  grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); }
+.maps figure { margin: 0; }
+.points { stroke: currentColor; stroke-width: 7; stroke-linecap: round; opacity: .75; }
+.branch { fill: none; stroke: var(--text); stroke-width: 1.2; }
+"""
+"""What this page needs beside the style that it shares with the calibration's."""
+
+_SECTIONS: Final = (
+    ("layers", "Layers"),
+    ("maps", "Maps"),
+    ("classes", "Classes"),
+    ("concepts", "Concepts"),
+    ("cause", "Cause"),
+)
+
+
+def page(found: Interpretation) -> str:
+    """An interpretation as HTML, with nothing outside of it: no script, no font, no request."""
+    body = [
+        _header(found),
+        section("What each layer's gates know of the class", *layer_part(found), id_="layers"),
+        section("Images by the gates of each layer", *map_part(found), id_="maps"),
+        section("How far the paths of classes lie apart", *class_part(found), id_="classes"),
+        section("What stands for a concept", *concept_part(found), id_="concepts"),
+        section("What closing its gates does", *cause_part(found), id_="cause"),
+    ]
+    shared = files("detector.jobs.calibration_report.page") / "style.css"
+    head = [
+        element("meta", charset="utf-8"),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", name="color-scheme", content="light dark"),
+        element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+        element("title", f"Paths of {found.network[:12]}"),
+        element("style", Markup(shared.read_text(encoding="utf-8") + _STYLE)),
+    ]
+    root = element("html", element("head", *head), element("body", *body), lang="en")
+    return f"<!DOCTYPE html>\n{root}\n"
+
+
+def _header(found: Interpretation) -> Markup:
+    links = (element("a", name, href=f"#{place}") for place, name in _SECTIONS)
+    return element(
+        "header",
+        element("h1", "What the paths of a network mean"),
+        element(
+            "p",
+            "Network ",
+            element("code", found.network[:12]),
+            f". Probes and combinations are found with {found.learn_images:,} "
+            f"{found.learn_split} images, and checked on {found.check_images:,} "
+            f"{found.check_split} images that they have not seen. Intervals are of 95 % where "
+            "nothing else is said.",
+        ),
+        element("div", *_tiles(found), class_="tiles"),
+        element("nav", *links),
+    )
+
+
+def _tiles(found: Interpretation) -> list[Markup]:
+    probes = found.probes
+    better = sum(each.beats_single for each in found.combinations)
+    hurt = sum(each.holds for each in found.closings)
+    gates = sum(each.input_dependent for each in found.gates)
+    tiles = [
+        (f"{probes.network.rate:.1%}", "accuracy of the network"),
+        (f"{probes.path.accuracy.rate:.1%}", "found by a probe on the whole path"),
+        (f"{gates / probes.path.gates:.0%}", "of the gates depend on the image"),
+        (
+            f"{better} of {len(found.combinations)}",
+            "concepts whose combination beats every single gate",
+        ),
+    ]
+    if found.closings:
+        meaning = "concepts lose far more by their own gates than by random ones"
+        tiles.append((f"{hurt} of {len(found.combinations)}", meaning))
+    return [element("div", element("strong", a), element("span", b)) for a, b in tiles]

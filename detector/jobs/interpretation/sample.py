@@ -1,0 +1,92 @@
+"""Some images of a split with their paths: what has to be looked at more than once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.errors import DataError
+from detector.path_table import PathTable, SplitName
+from detector.paths import PathLayout
+
+__all__ = ["PathSample", "read_sample"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class PathSample:
+    """Clean images of one split, in the order of the table.
+
+    Args:
+        split: Which split.
+        layout: Which gates belong to which layer.
+        class_names: Name of each class.
+        image_ids: Index of each image within its source, int64 of shape (N,).
+        bits: True where a gate is open, bool of shape (N, G).
+        labels: True classes, int64 of shape (N,), in 0..K-1.
+        predictions: Predicted classes, int64 of shape (N,).
+    """
+
+    split: SplitName
+    layout: PathLayout
+    class_names: tuple[str, ...]
+    image_ids: NDArray[np.int64]
+    bits: NDArray[np.bool_]
+    labels: NDArray[np.int64]
+    predictions: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, rows: slice | NDArray[np.generic]) -> PathSample:
+        """Some of the images, chosen by a slice, a mask or indices."""
+        return PathSample(
+            split=self.split,
+            layout=self.layout,
+            class_names=self.class_names,
+            image_ids=self.image_ids[rows],
+            bits=self.bits[rows],
+            labels=self.labels[rows],
+            predictions=self.predictions[rows],
+        )
+
+
+def read_sample(table: PathTable, split: SplitName, *, limit: int, seed: int) -> PathSample:
+    """Clean images of a split, all of them or a random part; no other is kept in memory.
+
+    Args:
+        table: The path table.
+        split: Which split.
+        limit: Most images, positive.
+        seed: Seed of the choice.
+
+    Raises:
+        DataError: If the table does not hold the split, or no image of it.
+    """
+    rows = table.part(split).rows
+    if not rows:
+        raise DataError(
+            f"{table.folder} should hold clean {split} images. Found none. Extract some."
+        )
+    chosen = np.zeros(rows, dtype=np.bool_)
+    generator = np.random.default_rng(seed)
+    chosen[generator.choice(rows, size=min(limit, rows), replace=False)] = True
+    ids, bits, labels, predictions = [], [], [], []
+    start = 0
+    for batch in table.batches(split):
+        here = chosen[start : start + len(batch)]
+        start += len(batch)
+        ids.append(batch.image_ids.numpy()[here])
+        bits.append(batch.path.bits.numpy()[here])
+        labels.append(batch.labels.numpy()[here])
+        predictions.append(batch.predictions.numpy()[here])
+    return PathSample(
+        split=split,
+        layout=table.info.layout,
+        class_names=table.info.class_names,
+        image_ids=np.concatenate(ids),
+        bits=np.concatenate(bits),
+        labels=np.concatenate(labels),
+        predictions=np.concatenate(predictions),
+    )

@@ -1,0 +1,204 @@
+"""`offpath interpret`: a thin door to the job."""
+
+# ruff: noqa: PLC0415  # commands import late: help and errors should not wait for torch
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from detector.errors import InvalidInputError
+from service.offline_options import choice
+
+if TYPE_CHECKING:
+    from detector.jobs.interpretation import InterpretOptions
+
+__all__ = ["interpret"]
+
+
+def interpret(
+    *,
+    images: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="Tell the stories of these images, each beside the first: a clean image and then "
+            "its attacked twin. Without any, the whole network is interpreted.",
+            metavar="IMAGE...",
+        ),
+    ] = None,
+    table: Annotated[
+        Path | None,
+        typer.Option(help="Path table with clean images of --learn and --check.", metavar="DIR"),
+    ] = None,
+    network: Annotated[
+        Path | None,
+        typer.Option(
+            help="The network that it was extracted with, as train writes it.", metavar="FILE"
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="The images that it was extracted from: without them no gates are closed to see "
+            "what they cause.",
+            metavar="PATH",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="JSON file to write; of a whole network also a page beside it, FILE.html.",
+            metavar="FILE.json",
+        ),
+    ] = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(
+            help="For images: folder of a bundle. Default: the one inside the package.",
+            metavar="DIR",
+        ),
+    ] = None,
+    learn: Annotated[
+        str, typer.Option(help="Split that probes and combinations are found with.")
+    ] = "train",
+    check: Annotated[
+        str, typer.Option(help="Split that they are checked on, another one.")
+    ] = "calibration",
+    limit: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Most images of each split that are looked at more than once; memory goes with "
+            "it, not with the size of the table.",
+        ),
+    ] = 20_000,
+    group: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A concept that several classes have, such as pet=cat,dog; repeat for more.",
+            metavar="NAME=CLASS,...",
+        ),
+    ] = None,
+    concepts: Annotated[
+        Path | None,
+        typer.Option(
+            help="Concepts of single images: a CSV file with the header split,image,concept. An "
+            "image has the concepts of its lines; a line without one says that it has none.",
+            metavar="FILE.csv",
+        ),
+    ] = None,
+    most_gates: Annotated[int, typer.Option(min=1, help="Gates of the largest combination.")] = 12,
+    seed: Annotated[int, typer.Option(help="Fixes all that is random.")] = 0,
+    device: Annotated[
+        str, typer.Option(help="Where the network runs: cpu, cuda, cuda:1, or auto.")
+    ] = "auto",
+) -> None:
+    """Say what the paths of a network mean: layer by layer, concept by concept, image by image.
+
+    What a linear probe reads off each layer's gates; how far classes lie from each other; the
+    smallest combination of gates that stands for each class and concept, beside the best single
+    gate; and what the network loses when these gates are closed, beside random ones.
+    """
+    if images:
+        if any(given is not None for given in (table, network, data, group, concepts)):
+            raise InvalidInputError(
+                "Images should be given without --table, --network, --data, --group and "
+                "--concepts, which are for whole networks. Found both. Leave one out.",
+                field="image",
+            )
+        _tell(images, bundle=bundle, output=output, device=device)
+        return
+    if output is not None and output.suffix == ".html":
+        raise InvalidInputError(
+            f"--output should be a JSON file; the page is written beside it. Found {output}.",
+            field="output",
+        )
+    if table is None or network is None or output is None:
+        raise InvalidInputError(
+            "Either images should be given, or --table, --network and --output. Found neither. "
+            "Options: offpath interpret --help",
+            field="table",
+        )
+    from detector.jobs.interpretation import InterpretOptions
+    from detector.path_table import SplitName
+
+    options = InterpretOptions(
+        learn=choice(SplitName, learn, "learn"),
+        check=choice(SplitName, check, "check"),
+        limit=limit,
+        most_gates=most_gates,
+        groups=tuple(group or ()),
+        concepts=concepts,
+        seed=seed,
+    )
+    _interpret(table, network, data, output, options, device=device)
+
+
+def _interpret(
+    table: Path,
+    network: Path,
+    data: Path | None,
+    output: Path,
+    options: InterpretOptions,
+    *,
+    device: str,
+) -> None:
+    """The whole network."""
+    from detector.data import load_splits
+    from detector.jobs.interpretation import interpret as run
+    from detector.jobs.interpretation.page import page
+    from detector.path_table import PathTable
+    from detector.storage import atomic_path
+    from detector.weights import load_network
+    from service.devices import chosen_device
+    from service.interpretation_tables import interpretation_lines
+
+    trained, info = load_network(network)
+    found = run(
+        PathTable(table),
+        trained.to(chosen_device(device)),
+        options,
+        splits=None if data is None else load_splits(data, preprocessing=info.preprocessing),
+    )
+    found.write(output)
+    shown = output.with_suffix(".html")
+    with atomic_path(shown) as temporary:
+        temporary.write_text(page(found), encoding="utf-8")
+    console = Console()
+    for line in interpretation_lines(found):
+        console.print(line)
+    typer.echo(f"Interpreted: {output} and {shown}")
+
+
+def _tell(images: Sequence[Path], *, bundle: Path | None, output: Path | None, device: str) -> None:
+    """The stories of some images."""
+    import torch
+
+    from detector.bundle import load_bundle
+    from detector.jobs.interpretation.story import tell_stories
+    from detector.storage import atomic_path
+    from service.devices import chosen_device
+    from service.interpretation_tables import story_lines
+    from service.local import read_image
+
+    pipeline = load_bundle(bundle, device=chosen_device(device)).pipeline
+    pixels = torch.stack([read_image(path, pipeline.preprocessing) for path in images])
+    stories = tell_stories(pipeline, pixels)
+    if output is not None:
+        told = [
+            {"image": str(path), **story.to_json()}
+            for path, story in zip(images, stories, strict=True)
+        ]
+        with atomic_path(output) as temporary:
+            temporary.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    console = Console()
+    for path, story in zip(images, stories, strict=True):
+        for line in story_lines(str(path), story):
+            console.print(line)
+    if output is not None:
+        typer.echo(f"Interpreted: {output}")
