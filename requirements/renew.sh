@@ -18,7 +18,7 @@ compile() {
 }
 
 # What ships is what the tests ran on: the server's pins follow those of the whole.
-compile ../pyproject.toml "$tools/build.txt" --extra serve --extra lab --extra trace --extra dev \
+compile ../pyproject.toml "$tools/build.txt" --extra serve --extra lab --extra trace --extra ray --extra dev \
     --output-file dev.txt >/dev/null
 compile ../pyproject.toml --extra serve --extra trace --constraint dev.txt --output-file serve.txt >/dev/null
 compile "$tools/image.txt" --constraint dev.txt --output-file image.txt >/dev/null
