@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,12 +13,14 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
+from typing_extensions import override
 
 from detector.attacks import AttackSpec
 from detector.data import ArraySource, Splits
 from detector.decoupling import DecoupledNetwork
 from detector.decoupling.backbones import CifarResNet
 from detector.fingerprints import network_digest
+from detector.jobs.engines import Engine
 from detector.jobs.extract import ExtractOptions
 from detector.path_table import (
     CLEAN,
@@ -81,6 +84,22 @@ def options() -> Callable[..., ExtractOptions]:
         return dataclasses.replace(standard, **changes)
 
     return make
+
+
+class Elsewhere(Engine):
+    """Every piece in reverse order, each with a copy of the work that knows nothing of the last."""
+
+    @override
+    def _completed(self, work, pieces, report):
+        sent = pickle.dumps(work)
+        for index in reversed(range(len(pieces))):
+            yield index, pickle.loads(sent)(pickle.loads(pickle.dumps(pieces[index])), report)
+
+
+@pytest.fixture
+def engine_elsewhere() -> Engine:
+    """An engine as far away as one process can be."""
+    return Elsewhere()
 
 
 @pytest.fixture

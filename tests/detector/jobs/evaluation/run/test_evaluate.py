@@ -183,6 +183,19 @@ def _timeless(report: EvaluationReport) -> EvaluationReport:
     return replace(report, levels=levels, provenance={**report.provenance, "created": ""})
 
 
+def test_rows_are_made_where_the_engine_makes_them_and_are_the_same(
+    setting, small, tmp_path, engine_elsewhere
+):
+    options, _ = small
+    there = replace(options, output=tmp_path, plan=replace(options.plan, few_shot=(), seeds=(0,)))
+    there = replace(there, adaptive=False, plan=replace(there.plan, calibration_sizes=()))
+    evaluate(setting.splits, there, engine=engine_elsewhere)
+    for folder in ("paths", "plain-paths"):
+        here = {path.name: path.read_bytes() for path in (options.output / folder).iterdir()}
+        assert {path.name: path.read_bytes() for path in (tmp_path / folder).iterdir()} == here
+        assert len(here) > 10
+
+
 def test_rows_that_a_larger_plan_left_are_not_read(setting, again):
     report = evaluate(setting.splits, replace(again, plan=replace(again.plan, images=30)))
     (figures,) = report.levels[0].fusions[0].attacks
