@@ -73,7 +73,9 @@ def test_a_folder_that_is_a_file_is_reported_as_such(tmp_path):
 def test_two_jobs_do_not_write_to_one_folder(tmp_path):
     with sole_writer(tmp_path / "new"):
         with (
-            pytest.raises(StorageError, match=r"one job at a time\. Found process \d+ of .* at work"),
+            pytest.raises(
+                StorageError, match=r"one job at a time\. Found process \d+ of .* at work"
+            ),
             sole_writer(tmp_path / "new"),
         ):
             pytest.fail("two jobs write")
