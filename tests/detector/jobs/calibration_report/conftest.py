@@ -36,7 +36,7 @@ from detector.weights import save_weights
 
 BUDGETS = (0.05, 0.01, 0.001)
 ATTACKS = tuple(f"an-attack-with-a-long-name-{place}:8/255" for place in range(11))
-CLASSES = ("<b>cat</b> & \"dog\"", "a class with quite a long name indeed", "frog", "newt")
+CLASSES = ('<b>cat</b> & "dog"', "a class with quite a long name indeed", "frog", "newt")
 LAYERS = tuple(f"features.stage{place // 4}.block{place % 4}.convolution" for place in range(40))
 
 
@@ -189,7 +189,9 @@ def calibrated(tmp_path: Path, resnet20, network_info, make_table) -> Callable[.
                 **(changes or {}),
             )
         )
-        return ReportOptions(table=folder, output=tmp_path / "report", bundle=tmp_path / "bundle")
+        return ReportOptions(
+            table=folder, output=tmp_path / "report", bundle=tmp_path / "bundle", few_shot=()
+        )
 
     return make
 
