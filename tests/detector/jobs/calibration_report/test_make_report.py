@@ -113,13 +113,18 @@ def test_sizes_are_measured_on_images_that_the_small_calibration_did_not_use(mad
 
 
 def test_more_calibration_images_find_more_under_the_pac_guarantee(made) -> None:
-    calibration = torch.arange(480) % 3
-    sizes = made(calibration=calibration).report.sizes
-    found = [point.found.value for point in sizes if point.found is not None]
-    assert sizes[-1].images == 480
-    assert len(found) >= 2
-    assert found[0] < found[-1]
+    sizes = made({"alpha": 0.2}, calibration=torch.arange(480) % 3).report.sizes
+    assert [point.images for point in sizes] == [100, 200, 480]
+    first, *_, last = (point.found for point in sizes)
+    assert first is not None
+    assert last is not None
+    assert first.value < last.value
+
+
+def test_a_calibration_too_small_for_the_budget_has_no_figures(made) -> None:
+    sizes = made(calibration=torch.arange(480) % 3).report.sizes
     assert sizes[0].found is None  # 100 images are 33 of a class, and 59 are needed
+    assert sizes[-1].found is not None
 
 
 def test_learnt_fusions_are_fitted_again_with_their_own_trees(made) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -15,18 +15,18 @@ from tests.detector.jobs.calibration_report.conftest import ATTACKS, CLASSES, LA
 
 
 @pytest.fixture
-def tree(sample_report: CalibrationReport) -> ElementTree.Element:
+def tree(sample_report: CalibrationReport) -> ET.Element:
     """What every HTML reader sees, and a strict one too."""
-    return ElementTree.fromstring(page(sample_report).removeprefix("<!DOCTYPE html>"))
+    return ET.fromstring(page(sample_report).removeprefix("<!DOCTYPE html>"))
 
 
-def words(part: ElementTree.Element | None) -> str:
+def words(part: ET.Element | None) -> str:
     assert part is not None
     return " ".join("".join(part.itertext()).split())
 
 
 def test_nothing_is_fetched_and_nothing_runs(
-    sample_report: CalibrationReport, tree: ElementTree.Element
+    sample_report: CalibrationReport, tree: ET.Element
 ) -> None:
     used = {part.tag for part in tree.iter()}
     assert not used & {"script", "link", "img", "iframe", "object", "embed", "base", "use"}
@@ -37,7 +37,7 @@ def test_nothing_is_fetched_and_nothing_runs(
     assert "default-src 'none'" in text
 
 
-def test_each_link_leads_to_a_place_of_the_page(tree: ElementTree.Element) -> None:
+def test_each_link_leads_to_a_place_of_the_page(tree: ET.Element) -> None:
     links = [part.attrib["href"] for part in tree.iter("a")]
     places = [part.attrib["id"] for part in tree.iter() if "id" in part.attrib]
     assert links
@@ -46,7 +46,7 @@ def test_each_link_leads_to_a_place_of_the_page(tree: ElementTree.Element) -> No
 
 
 def test_names_are_shown_as_they_are_and_never_as_markup(
-    sample_report: CalibrationReport, tree: ElementTree.Element
+    sample_report: CalibrationReport, tree: ET.Element
 ) -> None:
     assert CLASSES[0] in words(tree.find("body"))
     assert not list(tree.iter("b"))
@@ -54,13 +54,13 @@ def test_names_are_shown_as_they_are_and_never_as_markup(
     assert "<script" not in page(replace(sample_report, card=card))
 
 
-def test_all_classes_attacks_and_layers_are_named(tree: ElementTree.Element) -> None:
+def test_all_classes_attacks_and_layers_are_named(tree: ET.Element) -> None:
     text = words(tree.find("body"))
     for name in (*ATTACKS, *LAYERS, *CLASSES[:3]):
         assert name in text
 
 
-def test_every_picture_is_told_in_words(tree: ElementTree.Element) -> None:
+def test_every_picture_is_told_in_words(tree: ET.Element) -> None:
     pictures = list(tree.iter("svg"))
     assert len(pictures) >= 8
     for picture in pictures:
@@ -68,7 +68,7 @@ def test_every_picture_is_told_in_words(tree: ElementTree.Element) -> None:
         assert picture.attrib["aria-label"] == words(picture.find("title"))
 
 
-def test_a_row_of_an_attack_has_the_figures_of_the_report(tree: ElementTree.Element) -> None:
+def test_a_row_of_an_attack_has_the_figures_of_the_report(tree: ET.Element) -> None:
     cells = {
         words(row.find("th")): [words(cell) for cell in row.iter("td")] for row in tree.iter("tr")
     }
@@ -81,11 +81,11 @@ def test_a_row_of_an_attack_has_the_figures_of_the_report(tree: ElementTree.Elem
     assert set(cells[ATTACKS[10]][1:]) == {"–"}  # noqa: RUF001  # it never succeeded
 
 
-def test_a_class_that_breaks_the_promise_is_called_by_its_name(tree: ElementTree.Element) -> None:
+def test_a_class_that_breaks_the_promise_is_called_by_its_name(tree: ET.Element) -> None:
     assert f"broken for {CLASSES[1]}" in words(tree.find("body"))
 
 
-def test_the_page_says_what_figures_are_measured_on(tree: ElementTree.Element) -> None:
+def test_the_page_says_what_figures_are_measured_on(tree: ET.Element) -> None:
     said = words(next(part for part in tree.iter("section") if part.attrib.get("id") == "sources"))
     assert "200 clean images of the fit split, cross-fitted (3 folds)" in said
     assert "threshold that has seen it" in said
@@ -121,7 +121,7 @@ def test_a_report_without_attacks_curves_or_card_is_a_page_too(
     written = write_report(bare, tmp_path / "new")
     assert written == tmp_path / "new" / HTML_FILE
     text = written.read_text(encoding="utf-8")
-    ElementTree.fromstring(text.removeprefix("<!DOCTYPE html>"))
+    ET.fromstring(text.removeprefix("<!DOCTYPE html>"))
     assert "The table holds no attack" in text
 
 
