@@ -262,10 +262,11 @@ def _count(value: float) -> str:
 
 
 def _name(name: str, middle: float) -> Markup:
-    """Name of a row, cut where there is no room for it."""
-    shown = name
+    """Name of a row; where there is no room its middle is cut, as names differ in their ends."""
+    shown, kept = name, len(name)
     while _width(shown) > _LABELS - 8:
-        shown = f"{shown.removesuffix('…')[:-1]}…"
+        kept -= 1
+        shown = f"{name[: kept // 2]}…{name[len(name) - (kept - kept // 2) :]}"
     whole = [element("title", name)] if shown != name else []
     return element("text", *whole, shown, x=_LABELS - 6, y=middle + 3.5, text_anchor="end")
 

@@ -85,7 +85,7 @@ def _alarm_table(alarms: Sequence[FalseAlarms]) -> Markup:
                 _share(found.pooled),
                 _share(found.correct),
                 _share(found.misclassified),
-                verdict,
+                element("span", verdict, class_="says"),
             ]
         )
     head = ["budget", "all clean images", "classified right", "misclassified", "promise, by class"]
