@@ -59,3 +59,5 @@ def test_a_machine_without_prometheus_is_told_what_is_missing(tmp_path: Path) ->
         patch.setenv("PATH", str(tmp_path))
         with pytest.raises(debian.MissingProgramError, match="prometheus should be on the path"):
             debian.debian_programs("prometheus", ("prometheus",))
+        with pytest.raises(debian.MissingProgramError, match="chromium should be on the path"):
+            debian.debian_tree("chromium")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -18,13 +19,14 @@ from detector.jobs.evaluation.report_sections import FewShotPoint
 
 __all__ = ["few_shot_points", "size_points"]
 
-_COUNTS: Final = (1, 2, 5, 10, 20, 50)
 _DRAWS: Final = 3
 _SIZE_DRAWS: Final = 5
 _SIZES: Final = (100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000)
 
 
-def few_shot_points(rows: TableRows, *, seed: int) -> tuple[FewShotPoint, ...]:
+def few_shot_points(
+    rows: TableRows, counts: Sequence[int], *, seed: int
+) -> tuple[FewShotPoint, ...]:
     """The paper's classifiers on the path bits of few images, under the attack that succeeds most.
 
     They learn from fit images and are tested on attacked test images where the table has them, or
@@ -32,10 +34,11 @@ def few_shot_points(rows: TableRows, *, seed: int) -> tuple[FewShotPoint, ...]:
 
     Args:
         rows: What the table has; without an attack that succeeds there is no point.
+        counts: Images of each class to learn from; left out where a class has fewer successes.
         seed: Seed of the halves, of the draws and of the fits.
     """
     attacks = {each.attack: each for each in rows.fit.attacked if each.success.any()}
-    if not attacks:
+    if not attacks or not counts:
         return ()
     attacked = max(attacks.values(), key=lambda each: int(each.success.sum()))
     learnt, tested = attacked, _test_of(rows, attacked.attack)
@@ -52,7 +55,7 @@ def few_shot_points(rows: TableRows, *, seed: int) -> tuple[FewShotPoint, ...]:
         attacked=learnt,
         test_clean=negatives,
         test_attacked=tested,
-        counts=_COUNTS,
+        counts=counts,
         seeds=range(seed, seed + _DRAWS),
     )
 

@@ -40,6 +40,8 @@ class ReportOptions:
             attacks may have been added since.
         output: Folder for the report.
         bundle: Folder of the bundle; by default the one that comes with the package.
+        few_shot: Images of each class that classifiers on path bits learn from; none leaves that
+            curve out.
         seed: Seed of folds, draws and resamples.
 
     Raises:
@@ -49,6 +51,7 @@ class ReportOptions:
     table: Path
     output: Path
     bundle: Path | None = None
+    few_shot: tuple[int, ...] = (1, 2, 5, 10, 20, 50)
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -98,7 +101,7 @@ def make_report(options: ReportOptions) -> CalibrationReport:
         ),
         gates=layer_gates(calibration.bits, layout),
         paths=path_maps(calibration.bits, calibration.predicted, layout, len(names)),
-        few_shot=few_shot_points(rows, seed=options.seed),
+        few_shot=few_shot_points(rows, options.few_shot, seed=options.seed),
         sizes=size_points(default, bundle.manifest.alpha, seed=options.seed),
     )
 

@@ -6,7 +6,14 @@ import json
 from collections.abc import Sequence
 from typing import Final
 
-from detector.jobs.calibration_report.page.markup import Markup, details, element, join, table
+from detector.jobs.calibration_report.page.markup import (
+    Markup,
+    details,
+    element,
+    join,
+    table,
+    verbatim,
+)
 from detector.jobs.calibration_report.report import CalibrationReport
 from detector.jobs.evaluation.markdown import budget_text
 
@@ -75,13 +82,11 @@ def card_part(report: CalibrationReport) -> Markup:
         element("ul", *(element("li", each) for each in _LIMITS)),
         details(
             "How it was made",
-            element("pre", json.dumps(card.provenance, indent=1), tabindex="0"),
+            verbatim(json.dumps(card.provenance, indent=1)),
         ),
     ]
     if card.text is not None:
-        parts.append(
-            details("The bundle's own model card", element("pre", card.text, tabindex="0"))
-        )
+        parts.append(details("The bundle's own model card", verbatim(card.text)))
     return join(parts)
 
 

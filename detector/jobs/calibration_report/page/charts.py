@@ -102,7 +102,7 @@ def interval_chart(
         low, high = 0.0, max([mark * 1.4, *(estimate.high for estimate in known)])
     else:
         low, high = min([mark, *(max(0.0, estimate.low) for estimate in known)]), 1.0
-    bottom = 22.0 + _ROW * len(rows)
+    bottom = 24.0 + _ROW * len(rows)
     x = Axis(
         low=low,
         high=high,
@@ -111,15 +111,15 @@ def interval_chart(
         ticks=_ticks(low, high, per_cent=per_cent),
         title=x_title,
     )
-    y = Axis(low=0.0, high=1.0, begin=bottom, end=14.0, ticks=(), title="")
+    y = Axis(low=0.0, high=1.0, begin=bottom, end=16.0, ticks=(), title="")
     at = x(mark)
     drawn = [
         *Plane(x=x, y=y).axes(),
-        element("line", x1=at, x2=at, y1=14, y2=bottom, class_="budget"),
-        element("text", mark_text, x=at, y=9, text_anchor="middle"),
+        element("line", x1=at, x2=at, y1=16, y2=bottom, class_="budget"),
+        element("text", mark_text, x=at, y=11, text_anchor="middle"),
     ]
     for place, (name, estimate) in enumerate(rows):
-        middle = 26.0 + _ROW * place
+        middle = 28.0 + _ROW * place
         drawn.append(_name(name, middle))
         if estimate is not None:
             text = share_text(estimate) if per_cent else area_text(estimate)
@@ -262,10 +262,11 @@ def _count(value: float) -> str:
 
 
 def _name(name: str, middle: float) -> Markup:
-    """Name of a row, cut where there is no room for it."""
-    shown = name
+    """Name of a row; where there is no room its middle is cut, as names differ in their ends."""
+    shown, kept = name, len(name)
     while _width(shown) > _LABELS - 8:
-        shown = f"{shown.removesuffix('…')[:-1]}…"
+        kept -= 1
+        shown = f"{name[: kept // 2]}…{name[len(name) - (kept - kept // 2) :]}"
     whole = [element("title", name)] if shown != name else []
     return element("text", *whole, shown, x=_LABELS - 6, y=middle + 3.5, text_anchor="end")
 

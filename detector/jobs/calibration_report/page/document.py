@@ -156,17 +156,17 @@ def _gates(report: CalibrationReport) -> list[Markup]:
 
 def _fewer(report: CalibrationReport) -> list[Markup]:
     charts = [*_size_charts(report), *_few_shot_chart(report)]
-    short = [point.images for point in report.sizes if point.false_alarms is None]
     note = (
         "Smaller calibrations: false alarms on images that each did not use, and attacks flagged, "
         f"at {budget_text(report.card.alpha)} and the default level; bars span several draws. "
         "A small calibration has to be careful, and finds less."
     )
+    *smaller, whole = report.sizes
+    short = [str(point.images) for point in smaller if point.false_alarms is None]
     if short:
-        note += (
-            f" {', '.join(map(str, short))} images leave a class too few for this budget, "
-            "or none to measure on."
-        )
+        note += f" {', '.join(short)} images leave some class too few for this budget."
+    if whole.false_alarms is None:
+        note += f" All {whole.images} leave none to count false alarms on."
     parts = [element("p", note, class_="note"), element("div", *charts, class_="charts")]
     if report.few_shot:
         learnt = (

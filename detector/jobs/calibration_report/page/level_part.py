@@ -85,7 +85,7 @@ def _alarm_table(alarms: Sequence[FalseAlarms]) -> Markup:
                 _share(found.pooled),
                 _share(found.correct),
                 _share(found.misclassified),
-                verdict,
+                element("span", verdict, class_="says"),
             ]
         )
     head = ["budget", "all clean images", "classified right", "misclassified", "promise, by class"]
@@ -98,8 +98,8 @@ def _attacks(level: LevelReport, report: CalibrationReport) -> list[Markup]:
         return [element("p", "The table holds no attack with the copies that levels look at.")]
     note = (
         f"Measured on {report.sources.attacked.name_of_images}. Found: with one threshold for all "
-        "classes, taken from the calibration images. Flagged: with the thresholds that ship, one "
-        "for each predicted class, and a safety margin. Images on which an attack succeeded, after "
+        "classes, taken from the calibration images. Flagged: with one threshold for each "
+        "predicted class, as the promise asks. Images on which an attack succeeded, after "
         f"rounding to 8 bits, stand against {report.sources.negatives} clean ones."
     )
     return [

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Final
 
-__all__ = ["Markup", "details", "element", "join", "legend", "section", "table"]
+__all__ = ["Markup", "details", "element", "join", "legend", "section", "table", "verbatim"]
 
 _VOID: Final = frozenset({"br", "line", "rect", "circle", "polyline", "meta", "path"})
 
@@ -38,7 +38,12 @@ def element(tag: str, *children: str, **attributes: object) -> Markup:
 
 def join(parts: Iterable[str]) -> Markup:
     """Elements and text one behind the other."""
-    return Markup("".join(p if isinstance(p, Markup) else escape(p, quote=False) for p in parts))
+    return Markup("".join(p if isinstance(p, Markup) else _text(p) for p in parts))
+
+
+def verbatim(text: str) -> Markup:
+    """Text as it is, line by line; it scrolls within itself where it is too wide."""
+    return element("pre", Markup(escape(text, quote=False)), tabindex="0")
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, class_: str = "") -> Markup:
@@ -86,6 +91,11 @@ def legend(entries: Sequence[tuple[str, str]]) -> Markup:
         ),
         class_="legend",
     )
+
+
+def _text(value: str) -> str:
+    """Text between elements; a number and its per cent stay on one line."""
+    return escape(value, quote=False).replace(" %", "\u00a0%")
 
 
 def _quoted(value: str) -> str:

@@ -189,7 +189,9 @@ def calibrated(tmp_path: Path, resnet20, network_info, make_table) -> Callable[.
                 **(changes or {}),
             )
         )
-        return ReportOptions(table=folder, output=tmp_path / "report", bundle=tmp_path / "bundle")
+        return ReportOptions(
+            table=folder, output=tmp_path / "report", bundle=tmp_path / "bundle", few_shot=()
+        )
 
     return make
 

@@ -91,6 +91,17 @@ def test_the_page_says_what_figures_are_measured_on(tree: ET.Element) -> None:
     assert "threshold that has seen it" in said
 
 
+def test_the_page_says_which_calibrations_are_too_small(
+    sample_report: CalibrationReport,
+) -> None:
+    text = page(sample_report)
+    assert "100, 200 images leave some class too few for this budget." in text
+    assert "leave none to count" not in text
+    *sizes, last = sample_report.sizes
+    without = replace(sample_report, sizes=(*sizes, replace(last, false_alarms=None)))
+    assert "All 50000 leave none to count false alarms on." in page(without)
+
+
 def test_of_many_classes_the_most_frequent_are_shown(sample_report: CalibrationReport) -> None:
     names = tuple(f"class-{place:03}" for place in range(120))
     paths = replace(
