@@ -28,7 +28,7 @@ def interpret(
         typer.Argument(
             help="Tell the stories of these images, each beside the first: a clean image and then "
             "its attacked twin. Without any, the whole network is interpreted.",
-            metavar="IMAGE...",
+            metavar="IMAGE",
         ),
     ] = None,
     table: Annotated[
