@@ -28,7 +28,7 @@ def interpret(
         typer.Argument(
             help="Tell the stories of these images, each beside the first: a clean image and then "
             "its attacked twin. Without any, the whole network is interpreted.",
-            metavar="IMAGE...",
+            metavar="IMAGE",
         ),
     ] = None,
     table: Annotated[
@@ -45,14 +45,14 @@ def interpret(
         Path | None,
         typer.Option(
             help="The images that it was extracted from: without them no gates are closed to see "
-            "what they cause.",
+            "what they cause. For images: shows the training images with the nearest paths.",
             metavar="PATH",
         ),
     ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
-            help="JSON file to write; of a whole network also a page beside it, FILE.html.",
+            help="JSON file to write, and a page beside it, FILE.html.",
             metavar="FILE.json",
         ),
     ] = None,
@@ -104,20 +104,20 @@ def interpret(
     smallest combination of gates that stands for each class and concept, beside the best single
     gate; and what the network loses when these gates are closed, beside random ones.
     """
-    if images:
-        if any(given is not None for given in (table, network, data, group, concepts)):
-            raise InvalidInputError(
-                "Images should be given without --table, --network, --data, --group and "
-                "--concepts, which are for whole networks. Found both. Leave one out.",
-                field="image",
-            )
-        _tell(images, bundle=bundle, output=output, device=device)
-        return
     if output is not None and output.suffix == ".html":
         raise InvalidInputError(
             f"--output should be a JSON file; the page is written beside it. Found {output}.",
             field="output",
         )
+    if images:
+        if any(given is not None for given in (table, network, group, concepts)):
+            raise InvalidInputError(
+                "Images should be given without --table, --network, --group and --concepts, "
+                "which are for whole networks. Found both. Leave one out.",
+                field="image",
+            )
+        _tell(images, data, bundle=bundle, output=output, device=device)
+        return
     if table is None or network is None or output is None:
         raise InvalidInputError(
             "Either images should be given, or --table, --network and --output. Found neither. "
@@ -175,30 +175,44 @@ def _interpret(
     typer.echo(f"Interpreted: {output} and {shown}")
 
 
-def _tell(images: Sequence[Path], *, bundle: Path | None, output: Path | None, device: str) -> None:
+def _tell(
+    images: Sequence[Path],
+    data: Path | None,
+    *,
+    bundle: Path | None,
+    output: Path | None,
+    device: str,
+) -> None:
     """The stories of some images."""
     import torch
 
     from detector.bundle import load_bundle
-    from detector.jobs.interpretation.story import tell_stories
+    from detector.data import load_splits
+    from detector.jobs.interpretation.page import story_page
+    from detector.jobs.interpretation.story import near_images, tell_stories
     from detector.storage import atomic_path
     from service.devices import chosen_device
     from service.interpretation_tables import story_lines
     from service.local import read_image
 
     pipeline = load_bundle(bundle, device=chosen_device(device)).pipeline
-    pixels = torch.stack([read_image(path, pipeline.preprocessing) for path in images])
+    side = pipeline.preprocessing
+    pixels = torch.stack([read_image(path, side) for path in images])
     stories = tell_stories(pipeline, pixels)
-    if output is not None:
-        told = [
-            {"image": str(path), **story.to_json()}
-            for path, story in zip(images, stories, strict=True)
-        ]
-        with atomic_path(output) as temporary:
-            temporary.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    names = [str(path) for path in images]
     console = Console()
-    for path, story in zip(images, stories, strict=True):
-        for line in story_lines(str(path), story):
+    for name, story in zip(names, stories, strict=True):
+        for line in story_lines(name, story):
             console.print(line)
-    if output is not None:
-        typer.echo(f"Interpreted: {output}")
+    if output is None:
+        return
+    near = {}
+    if data is not None:
+        near = near_images(stories, load_splits(data, preprocessing=side))
+    told = [{"image": name, **story.to_json()} for name, story in zip(names, stories, strict=True)]
+    shown = output.with_suffix(".html")
+    with atomic_path(output) as temporary:
+        temporary.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    with atomic_path(shown) as temporary:
+        temporary.write_text(story_page(stories, names, pixels, near), encoding="utf-8")
+    typer.echo(f"Interpreted: {output} and {shown}")

@@ -35,7 +35,17 @@ from service.results import (
     Verdict,
 )
 
-COMMANDS = ("serve", "check", "demo", "token", "cifar10", "train", "extract", "calibrate")
+COMMANDS = (
+    "serve",
+    "check",
+    "demo",
+    "token",
+    "cifar10",
+    "train",
+    "extract",
+    "calibrate",
+    "interpret",
+)
 
 CALIBRATE = ["calibrate", "--table", "t", "--network", "no/such/network", "--output", "o"]
 EXTRACT = ["extract", "--data", "d", "--network", "no/such/network", "--output", "o"]

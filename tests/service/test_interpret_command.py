@@ -180,6 +180,9 @@ def test_images_tell_their_stories_beside_the_first(
     assert (first["image"], second["image"]) == (str(clean), str(twin))
     assert {layer["differing"] for layer in first["layers"]} == {None}
     assert all(isinstance(layer["differing"], int) for layer in second["layers"])
+    page = output.with_suffix(".html").read_text()
+    assert page.startswith("<!DOCTYPE html>")
+    assert page.count("data:image/png;base64,") == 2  # without --data none of its neighbours
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,15 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from detector.data import Splits
+from detector.errors import DataError
 from detector.explanation import Explanation
 from detector.jobs.evaluation.plain_values import to_plain
 from detector.paths import PathVectors
 from detector.pipeline import Findings, Pipeline
 from detector.scoring import ActivationDistance, PathScores
 
-__all__ = ["LayerStory", "Story", "tell_stories"]
+__all__ = ["LayerStory", "Story", "near_images", "tell_stories"]
 
 _RARE = 0.05
 """A gate is unusual in a state that at most this share of clean images of the class have it in."""
@@ -100,6 +102,29 @@ def tell_stories(pipeline: Pipeline, images: Tensor) -> tuple[Story, ...]:
     with torch.inference_mode():
         lies = _lies(scores, findings, pipeline.device)
     return tuple(_story(pipeline, findings, lies, row) for row in range(len(images)))
+
+
+def near_images(stories: Sequence[Story], splits: Splits) -> dict[int, Tensor]:
+    """The training images with the nearest paths, by their index, uint8 of shape (3, H, W).
+
+    Args:
+        stories: The stories that name them.
+        splits: The data that the bundle was made with.
+
+    Raises:
+        DataError: If the data have no such images, or of another class.
+    """
+    source = splits.train.source
+    found = {}
+    for story in stories:
+        for near in story.explanation.neighbours if story.explanation else ():
+            if near.image >= len(source) or source.labels[near.image] != near.index:
+                raise DataError(
+                    f"Training image {near.image} should be a {near.label}. Found other data than "
+                    "the bundle was made with. Give those, or leave out --data."
+                )
+            found[near.image] = source.read([near.image], splits.preprocessing)[0]
+    return found
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

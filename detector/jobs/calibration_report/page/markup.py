@@ -8,7 +8,7 @@ from typing import Final
 
 __all__ = ["Markup", "details", "element", "join", "legend", "section", "table", "verbatim"]
 
-_VOID: Final = frozenset({"br", "line", "rect", "circle", "polyline", "meta", "path"})
+_VOID: Final = frozenset({"br", "line", "rect", "circle", "polyline", "meta", "path", "img"})
 
 
 class Markup(str):

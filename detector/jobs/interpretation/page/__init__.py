@@ -1,5 +1,6 @@
-"""The page of an interpretation, rendered from its data alone."""
+"""Pages of interpretations, rendered from their data alone."""
 
 from detector.jobs.interpretation.page.document import page
+from detector.jobs.interpretation.page.story_page import story_page
 
-__all__ = ["page"]
+__all__ = ["page", "story_page"]

@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from typing import Final
 
 from detector.jobs.calibration_report.page.markup import Markup, element, section
 from detector.jobs.interpretation.interpretation import Interpretation
 from detector.jobs.interpretation.page.class_part import class_part
 from detector.jobs.interpretation.page.concept_part import cause_part, concept_part
+from detector.jobs.interpretation.page.frame import framed
 from detector.jobs.interpretation.page.layer_part import layer_part
 from detector.jobs.interpretation.page.map_part import map_part
 
 __all__ = ["page"]
-
-_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'"
-"""Even a mistake in here could not load anything."""
-
-_STYLE: Final = """
-:root { --c8: #b0006d; --c9: #3d5a80; }
-@media (prefers-color-scheme: dark) { :root { --c8: #ff7cc8; --c9: #9db8d9; } }
-.c8 { color: var(--c8); } .c9 { color: var(--c9); }
-.maps { display: grid; gap: 1rem;
-  grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); }
-.maps figure { margin: 0; }
-.points { stroke: currentColor; stroke-width: 7; stroke-linecap: round; opacity: .75; }
-.branch { fill: none; stroke: var(--text); stroke-width: 1.2; }
-"""
-"""What this page needs beside the style that it shares with the calibration's."""
 
 _SECTIONS: Final = (
     ("layers", "Layers"),
@@ -48,17 +33,7 @@ def page(found: Interpretation) -> str:
         section("What stands for a concept", *concept_part(found), id_="concepts"),
         section("What closing its gates does", *cause_part(found), id_="cause"),
     ]
-    shared = files("detector.jobs.calibration_report.page") / "style.css"
-    head = [
-        element("meta", charset="utf-8"),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", name="color-scheme", content="light dark"),
-        element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
-        element("title", f"Paths of {found.network[:12]}"),
-        element("style", Markup(shared.read_text(encoding="utf-8") + _STYLE)),
-    ]
-    root = element("html", element("head", *head), element("body", *body), lang="en")
-    return f"<!DOCTYPE html>\n{root}\n"
+    return framed(f"Paths of {found.network[:12]}", *body)
 
 
 def _header(found: Interpretation) -> Markup:

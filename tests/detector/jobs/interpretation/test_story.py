@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
+from types import SimpleNamespace
 
+import numpy as np
+import pytest
 import torch
 from torch import nn
 
-from detector.jobs.interpretation.story import tell_stories
+from detector.data import ArraySource
+from detector.errors import DataError
+from detector.images import decode_image
+from detector.jobs.interpretation.page import story_page
+from detector.jobs.interpretation.story import near_images, tell_stories
 
 
 def test_each_layer_tells_its_gates_and_how_the_twin_differs(make_pipeline, images) -> None:
@@ -65,3 +74,55 @@ def test_a_twin_that_is_the_same_image_has_the_same_story(make_pipeline, images)
     assert [layer.differing for layer in twin.layers] == [0] * len(twin.layers)
     assert (first.rival, first.p_value) == (twin.rival, twin.p_value)
     assert json.loads(json.dumps(twin.to_json()))["predicted"] == twin.predicted
+
+
+@pytest.fixture
+def training(network_info):
+    """So many training images that the clean ones which scores were fitted on are among them."""
+
+    def make(shift: int = 0):
+        generator = np.random.default_rng(0)
+        labels = (np.arange(2000) - 1000 + shift) % 3
+        pixels = generator.integers(0, 256, (2000, 8, 8, 3), dtype=np.uint8)
+        source = ArraySource(pixels, labels, network_info.class_names)
+        return SimpleNamespace(
+            train=SimpleNamespace(source=source), preprocessing=network_info.preprocessing
+        )
+
+    return make
+
+
+def test_the_nearest_training_images_are_those_of_their_index(
+    make_pipeline, images, training
+) -> None:
+    stories = tell_stories(make_pipeline(), images)
+    splits = training()
+    near = near_images(stories, splits)
+    named = {each.image for story in stories for each in story.explanation.neighbours}
+    assert near.keys() == named
+    for image, pixels in near.items():
+        assert (pixels == splits.train.source.load(image)).all()
+
+
+def test_data_of_other_labels_are_refused(make_pipeline, images, training) -> None:
+    with pytest.raises(DataError, match="other data than the bundle was made with"):
+        near_images(tell_stories(make_pipeline(), images), training(shift=1))
+
+
+def test_the_page_shows_images_and_neighbours_as_they_are_and_loads_nothing(
+    make_pipeline, images, training
+) -> None:
+    stories = tell_stories(make_pipeline(), images[:2])
+    near = near_images(stories, training())
+    text = story_page(stories, ["<clean>", "twin"], images[:2], near)
+    assert "<clean>" not in text
+    assert not re.search(r"href=|url\(|@import|https?:|<script", text)
+    shown = [
+        decode_image(base64.b64decode(found))
+        for found in re.findall(r'src="data:image/png;base64,([^"]*)"', text)
+    ]
+    expected = []
+    for story, image in zip(stories, images, strict=False):
+        expected += [image, *(near[each.image] for each in story.explanation.neighbours)]
+    assert len(shown) == len(expected)
+    assert all(torch.equal(a, b) for a, b in zip(shown, expected, strict=True))

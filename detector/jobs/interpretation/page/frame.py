@@ -1,0 +1,49 @@
+"""The frame of a page: one file that asks nothing of the network."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Final
+
+from detector.jobs.calibration_report.page.markup import Markup, element
+
+__all__ = ["framed"]
+
+_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+"""Even a mistake in here could not load anything."""
+
+_STYLE: Final = """
+:root { --c8: #b0006d; --c9: #3d5a80; }
+@media (prefers-color-scheme: dark) { :root { --c8: #ff7cc8; --c9: #9db8d9; } }
+.c8 { color: var(--c8); } .c9 { color: var(--c9); }
+.maps { display: grid; gap: 1rem;
+  grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); }
+.maps figure { margin: 0; }
+.points { stroke: currentColor; stroke-width: 7; stroke-linecap: round; opacity: .75; }
+.branch { fill: none; stroke: var(--text); stroke-width: 1.2; }
+.picture { width: 8rem; image-rendering: pixelated; border-radius: .3rem; display: block; }
+.near { display: flex; flex-wrap: wrap; gap: .6rem; }
+.near figure { margin: 0; } .near figcaption { font-weight: 400; font-size: .8rem; }
+.near .picture { width: 4.5rem; }
+"""
+"""What these pages need beside the style that they share with the calibration's."""
+
+
+def framed(title: str, *body: str) -> str:
+    """A whole HTML document.
+
+    Args:
+        title: Its title.
+        body: Its elements.
+    """
+    shared = files("detector.jobs.calibration_report.page") / "style.css"
+    head = [
+        element("meta", charset="utf-8"),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", name="color-scheme", content="light dark"),
+        element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+        element("title", title),
+        element("style", Markup(shared.read_text(encoding="utf-8") + _STYLE)),
+    ]
+    root = element("html", element("head", *head), element("body", *body), lang="en")
+    return f"<!DOCTYPE html>\n{root}\n"
