@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from detector.jobs.engines import LocalEngine
 from service import cli
 
 CALIBRATE = ["calibrate", "--table", "t", "--network", "n", "--output", "o"]
@@ -18,7 +19,8 @@ def handed_over(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Options of each job that was run: calibrations and reports."""
     given: list[Any] = []
 
-    def calibrate(options: Any) -> Any:
+    def calibrate(options: Any, *, engine: Any) -> Any:
+        assert isinstance(engine, LocalEngine)
         given.append(options)
         manifest = SimpleNamespace(levels=[], digest="abc")
         return SimpleNamespace(attacks=[], dropped=[], manifest=manifest, bundle=options.output)
