@@ -78,22 +78,21 @@ def _plan(options: argparse.Namespace, console: Console) -> None:
         table = Path(folder) / "table"
         more = {"batch_size": options.batch_size, "device": device}
         clean = seconds_to_extract(network, data, side, table, limit=options.images, **more)
-        rest = clean / options.images - seconds.forward
-        console.print(
-            f"Run: {options.images:,} clean images: {clean:.0f} s, of which {rest * 1e3:.1f} ms "
-            "an image for all but the pass"
-        )
+        _print_run(console, options.images, "clean", clean, seconds.forward)
         checked = (AttackSpec.parse(_CHECKED),)
         attacked = seconds_to_extract(
             network, data, side, table, attacks=checked, limit=options.attacked, **more
         )
-        predicted = options.attacked * (seconds.of(passes[_CHECKED]) + rest)
-        console.print(
-            f"Run: {options.attacked} images, {_CHECKED}: {attacked:.1f} s, "
-            f"predicted {predicted:.1f} s"
-        )
+        _print_run(console, options.attacked, _CHECKED, attacked, seconds.of(passes[_CHECKED]))
         share = _compressed_to(options.data, Path(folder) / "trained", device)
     console.print(_bytes(network, share))
+
+
+def _print_run(console: Console, images: int, name: str, found: float, each: float) -> None:
+    console.print(
+        f"Run: {images:,} images, {name}: {found:.0f} s of the device from files to files, "
+        f"{images * each:.0f} s by the passes alone"
+    )
 
 
 def _resnet50() -> DecoupledNetwork:
@@ -122,7 +121,7 @@ def _passes(data: Path, count: int) -> dict[str, Passes]:
 
 
 def _estimate(passes: dict[str, Passes], seconds: Seconds) -> Table:
-    table = Table("images", "forward", "and back", "s an image", "device-hours for ImageNet")
+    table = Table("images", "forward", "and back", "s an image", "hours for ImageNet")
     rows = {"clean": Passes(forward=1, gradient=0), **passes}
     total = Passes(
         forward=sum(each.forward for each in rows.values()),
@@ -157,8 +156,8 @@ def _bytes(network: DecoupledNetwork, share: float) -> str:
     row = _row_bytes(gates, _CLASSES)
     rows = _IMAGES * (1 + len(_ATTACKS))
     return (
-        f"A row of {gates:,} gates: {row / 1e3:.0f} kB, compressed to {share:.0%} as rows of the "
-        f"bundled network are. ImageNet, clean and {len(_ATTACKS)} attacks: {rows / 1e6:.1f} "
+        f"A row of {gates:,} gates: {row / 1e3:.0f} kB, in its file {share:.0%} of that, as with "
+        f"the bundled network. ImageNet, clean and {len(_ATTACKS)} attacks: {rows / 1e6:.1f} "
         f"million rows, {rows * row * share / 1e12:.1f} TB"
     )
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
+from deploy.planning.units import now
 from detector.attacks import AttackSpec
 from detector.data import load_splits
 from detector.decoupling import DecoupledNetwork
@@ -60,7 +61,9 @@ def seconds_to_extract(
     batch_size: int,
     device: str,
 ) -> float:
-    """Seconds that it takes to extract the test images, from images in files to rows in files.
+    """Seconds that it takes to extract test images, from images in files to rows in files.
+
+    Of the device, as `now` counts them.
 
     Args:
         network: The network.
@@ -81,6 +84,6 @@ def seconds_to_extract(
         batch_size=batch_size,
         device=device,
     )
-    started = time.perf_counter()
+    started = now(torch.device(device))
     extract(network, splits, options)
-    return time.perf_counter() - started
+    return now(torch.device(device)) - started
