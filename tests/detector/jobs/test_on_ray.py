@@ -164,11 +164,11 @@ def test_a_worker_that_is_killed_half_way_changes_nothing(
     here, there = tmp_path / "here", tmp_path / "there"
     assert finished(extract(here))[0] == 0
     running = extract(there, address)
-    until(lambda: len(shards(there)) >= SHARDS // 4 and len(at_work(first)) == 2)
-    victim, other = at_work(first)
+    # One worker may still be starting on a busy machine when the other has made many shards.
+    until(lambda: len(shards(there)) >= SHARDS // 4 and bool(at_work(first)))
+    victim = at_work(first)[0]
     victim.send_signal(signal.SIGKILL)
     assert len(shards(there)) < SHARDS
-    assert other.pid != victim.pid
     code, written = finished(running)
     assert code == 0, written
     assert "worker died or was killed" in written
