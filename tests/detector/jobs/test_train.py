@@ -479,7 +479,7 @@ def test_a_damaged_checkpoint_is_refused(tmp_path, splits):
 
 def test_an_output_that_is_a_file_is_refused(tmp_path, splits):
     (tmp_path / "file").write_text("here")
-    with pytest.raises(StorageError, match="should be a folder that can be written to"):
+    with pytest.raises(StorageError, match="should be writable"):
         train(splits, RECIPE, TrainingOptions(output=tmp_path / "file"))
 
 
