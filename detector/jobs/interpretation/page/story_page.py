@@ -147,8 +147,8 @@ def _row(place: int, layer: LayerStory) -> list[str]:
         str(layer.usual),
         ", ".join(map(str, layer.unusually_open)) or "-",
         ", ".join(map(str, layer.unusually_closed)) or "-",
-        f"{layer.distance:+.2f}",
-        f"{layer.rival_margin:+.1f}",
+        f"{layer.distance:+.2f}" if math.isfinite(layer.distance) else "-",
+        f"{layer.rival_margin:+.1f}" if math.isfinite(layer.rival_margin) else "-",
         "" if layer.differing is None else str(layer.differing),
     ]
 

@@ -89,7 +89,7 @@ def test_the_page_has_all_parts_and_is_well_formed(found) -> None:
     elements = Elements(page(found))
     assert [tag for tag in elements.open if tag != "meta"] == []
     places = {attributes.get("id") for _, attributes in elements.seen}
-    assert {"layers", "maps", "classes", "concepts", "cause"} <= places
+    assert {"layers", "maps", "classes", "concepts", "cause", "places"} <= places
     # Two charts, one map for the only layer, one dendrogram.
     assert elements.count("svg") == 4
 
@@ -106,6 +106,7 @@ def test_what_was_left_out_is_said(found) -> None:
     text = page(dataclasses.replace(found, embedding=nothing, closings=()))
     assert "No maps were drawn." in text
     assert "No gates were closed" in text
+    assert "No masks were given." in text
 
 
 def test_concepts_that_their_gates_do_not_cause_are_named(found) -> None:
