@@ -6,6 +6,7 @@ import math
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
+from typing import Final
 
 from PIL import Image
 from torch import Tensor
@@ -18,6 +19,13 @@ from detector.jobs.interpretation.page.frame import framed
 from detector.jobs.interpretation.story import LayerStory, Story
 
 __all__ = ["story_page"]
+
+_NOTE: Final = (
+    "Distance: how much farther a layer's part of the path lies from clean images of the predicted "
+    "class than these do on average, in their standard deviations. Usual: gates in a state that "
+    "more than 5 % of these have them in. Nearer: by how much the layer fits the second class "
+    "better, in squared distances; below 0, the predicted one fits better."
+)
 
 
 def story_page(
@@ -49,7 +57,12 @@ def story_page(
             element("p", intro),
             element("div", *(_image(*each, near) for each in told), class_="charts"),
         ),
-        section("Layer by layer", _chart(stories, names), id_="layers"),
+        section(
+            "Layer by layer",
+            element("p", _NOTE, class_="note"),
+            _chart(stories, names),
+            id_="layers",
+        ),
         *(section(name, *_layers(each)) for each, name in zip(stories, names, strict=True)),
     )
 

@@ -43,7 +43,7 @@ _FILTERS = (
     (0.0, 1.0, 0.0),  # green and yellow
     (1.0, -1.0, -1.0),  # red alone
     (-1.0, -1.0, 1.0),  # blue alone
-    (0.0, 0.5, 0.5),  # green, blue and yellow
+    (-1.0, -1.0, -1.0),  # nothing
     (4.0, -4.0, -4.0),  # red alone, but its gate is closed
 )
 CLOSED = 5
