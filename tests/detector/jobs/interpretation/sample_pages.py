@@ -155,7 +155,7 @@ def _dissection(name: str, place: int) -> Dissection:
                 PlacedFilter(layer=layer, filter=9, top_share=0.05, threshold=0.61)
                 for layer in _LAYERS[-count:]
             ),
-            at_least=1 + place,
+            at_least=min(count, 1 + place),
             cover=Cover(iou=share, precision=share if place else None, recall=share),
         )
 
@@ -165,7 +165,7 @@ def _dissection(name: str, place: int) -> Dissection:
         check_images=151,
         having=40,
         combination=placed(2 + 5 * place, 0.61),
-        singles=tuple(placed(1 + place, 0.3 - 0.02 * rank) for rank in range(12)),
+        singles=tuple(placed(1, 0.3 - 0.02 * rank) for rank in range(12)),
         gain=Estimate(value=0.31, low=0.2, high=0.4),
     )
 

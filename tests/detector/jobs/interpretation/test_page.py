@@ -18,6 +18,7 @@ from detector.jobs.interpretation.concepts import concepts_of_classes
 from detector.jobs.interpretation.embedding import Embedding, embed_layers
 from detector.jobs.interpretation.page import page
 from detector.jobs.interpretation.probes import probe_layers
+from tests.detector.jobs.interpretation.planted import planted, planted_network
 
 NASTY = "<script>alert(1)</script>"
 
@@ -107,6 +108,17 @@ def test_what_was_left_out_is_said(found) -> None:
     assert "No maps were drawn." in text
     assert "No gates were closed" in text
     assert "No masks were given." in text
+
+
+def test_where_concepts_are_is_told_with_the_best_filters(found, tmp_path) -> None:
+    images = planted(tmp_path, count=40).read()
+    placed = dissect(planted_network(), images, most_filters=4, seed=0, done=lambda _: None)
+    places = page(dataclasses.replace(found, dissections=placed)).partition('id="places"')[2]
+    for each in placed:
+        assert f"<summary>Single filters: {each.concept}</summary>" in places
+        assert each.combination.sentence in places
+    assert "second:2 or second:3" in places
+    assert "<td>-</td>" in places  # no precision of a filter that is never lit
 
 
 def test_concepts_that_their_gates_do_not_cause_are_named(found) -> None:
