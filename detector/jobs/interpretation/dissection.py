@@ -187,10 +187,10 @@ def _halves(images: MaskedImages, seed: int) -> tuple[list[int], list[int]]:
     halves: tuple[list[int], list[int]] = ([], [])
     shares = np.zeros((2, len(totals)), dtype=np.int64)
     for row in order:
-        having = sorted(concepts[row], key=lambda each: totals[each])
-        side = min((0, 1), key=lambda s: (*shares[s, having].tolist(), len(halves[s])))
+        rarest_first = sorted(concepts[row], key=lambda each: totals[each])
+        side = min((0, 1), key=lambda s: (*shares[s, rarest_first].tolist(), len(halves[s])))
         halves[side].append(row)
-        shares[side, having] += 1
+        shares[side, rarest_first] += 1
     lacking = np.flatnonzero(shares.min(axis=0) == 0)
     if len(lacking):
         raise DataError(

@@ -126,7 +126,8 @@ def top_thresholds(
         np.quantile(np.concatenate(found[gates.start], axis=1), levels, axis=1)  # (S, C)
         for gates in network.layout.slices
     ]
-    return np.maximum(np.concatenate(layers, axis=1), 0).astype(np.float32)
+    thresholds: NDArray[np.float32] = np.maximum(np.concatenate(layers, axis=1), 0)
+    return thresholds.astype(np.float32)
 
 
 def best_filters(

@@ -15,6 +15,7 @@ from detector.jobs.interpretation.class_rates import ClassRates, layer_gates
 from detector.jobs.interpretation.closing import GateCloser
 from detector.jobs.interpretation.combinations import find_combination
 from detector.jobs.interpretation.concepts import concepts_of_classes
+from detector.jobs.interpretation.dissection import dissect
 from detector.jobs.interpretation.embedding import Embedding, embed_layers
 from detector.jobs.interpretation.page import page
 from detector.jobs.interpretation.probes import probe_layers
