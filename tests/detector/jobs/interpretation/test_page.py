@@ -118,7 +118,7 @@ def test_where_concepts_are_is_told_with_the_best_filters(found, tmp_path) -> No
     for each in placed:
         assert f"<summary>Single filters: {each.concept}</summary>" in places
         assert each.combination.sentence in places
-    assert "second:2 or second:3" in places
+    assert re.search(r"second:[23] or second:[23]", places)
     assert "<td>-</td>" in places  # no precision of a filter that is never lit
 
 
