@@ -29,6 +29,9 @@ _SAMPLE = 8192
 
 _BATCH = 8
 
+_VALUES = 2**22
+"""Most activations at the size of the input at once: 16 MB, however many filters a layer has."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LitFilter:
@@ -155,24 +158,53 @@ def best_filters(
     Returns:
         For each concept its filters, the best first.
     """
-    shape = (*thresholds.shape, len(images.concepts))
-    both, lit_places = np.zeros(shape, dtype=np.int64), np.zeros(shape[:2], dtype=np.int64)
-    of_concept = np.zeros(len(images.concepts), dtype=np.int64)
+    counts = _Counts(thresholds, len(images.concepts))
     for inputs, masks in _batches(network, images, rows, done):
-        # Whole numbers far below 2^24 for every input that is no poster: floats count exactly.
-        flat = masks.flatten(2).transpose(1, 2).float()  # (B, H W, K)
-        of_concept += masks.sum(dim=(0, 2, 3)).cpu().numpy()
 
-        def see(gates: slice, maps: Tensor, masks: Tensor = masks, flat: Tensor = flat) -> None:
-            full = _upsampled(maps, masks).flatten(2)  # (B, C, H W)
-            for place, row in enumerate(thresholds[:, gates]):
-                lit = (full > torch.from_numpy(row).to(full.device)[:, None]).float()
-                both[place, gates] += (lit @ flat).sum(dim=0).long().cpu().numpy()
-                lit_places[place, gates] += lit.sum(dim=(0, 2)).long().cpu().numpy()
+        def see(gates: slice, maps: Tensor, masks: Tensor = masks) -> None:
+            for image, places in zip(maps, masks, strict=True):
+                counts.add(gates, image, places)
 
         _visit(network, inputs, see)
-    iou = both / (lit_places[:, :, None] + of_concept - both)  # (S, G, K)
-    return tuple(_best(iou[:, :, concept], thresholds, most) for concept in range(shape[2]))
+        counts.of_concept += masks.sum(dim=(0, 2, 3)).cpu().numpy()
+    iou = counts.iou()  # (S, G, K)
+    return tuple(_best(iou[:, :, k], thresholds, most) for k in range(len(images.concepts)))
+
+
+class _Counts:
+    """Pixels that are lit, that have a concept, and both, for every filter and threshold.
+
+    Args:
+        thresholds: Of each top share and filter, shape (S, G).
+        concepts: Number of concepts, K.
+    """
+
+    def __init__(self, thresholds: NDArray[np.float32], concepts: int) -> None:
+        self._thresholds = torch.from_numpy(thresholds)
+        self._lit = np.zeros(thresholds.shape, dtype=np.int64)
+        self._both = np.zeros((*thresholds.shape, concepts), dtype=np.int64)
+        self.of_concept = np.zeros(concepts, dtype=np.int64)
+
+    def add(self, gates: slice, maps: Tensor, masks: Tensor) -> None:
+        """Count what filters of a layer, (C, h, w), light of one image and its masks, (K, H, W)."""
+        marked = masks.any(dim=0).flatten().nonzero().flatten()
+        # Whole numbers far below 2^24 for every input that is no poster: floats count exactly.
+        concepts = masks.flatten(1)[:, marked].T.float()  # (M, K)
+        step = max(1, _VALUES // masks[0].numel())
+        for start in range(0, len(maps), step):
+            full = _upsampled(maps[None, start : start + step], masks)[0].flatten(1)  # (c, H W)
+            part = slice(gates.start + start, gates.start + start + len(full))
+            within = full[:, marked]
+            for place, row in enumerate(self._thresholds[:, part].to(full.device)):
+                lit, both = full > row[:, None], within > row[:, None]
+                self._lit[place, part] += lit.count_nonzero(dim=1).cpu().numpy()
+                self._both[place, part] += (both.float() @ concepts).long().cpu().numpy()
+
+    def iou(self) -> NDArray[np.float64]:
+        """Intersection by union, summed over images before the division, (S, G, K)."""
+        union = self._lit[:, :, None] + self.of_concept - self._both
+        shares: NDArray[np.float64] = self._both / union
+        return shares
 
 
 def _best(
@@ -216,7 +248,7 @@ def lit_patterns(
     """
     size = 2 ** len(filters[0])
     for inputs, masks in _batches(network, images, rows, done):
-        patterns = torch.zeros(masks.shape, dtype=torch.int64, device=masks.device)
+        patterns = torch.zeros(masks.shape, dtype=torch.int16, device=masks.device)
 
         def see(gates: slice, maps: Tensor, patterns: Tensor = patterns) -> None:
             for concept, chosen in enumerate(filters):
@@ -224,7 +256,7 @@ def lit_patterns(
                     if gates.start <= each.gate < gates.stop:
                         channel = each.gate - gates.start
                         full = _upsampled(maps[:, channel : channel + 1], patterns)[:, 0]
-                        patterns[:, concept] += (full > each.threshold).long() << bit
+                        patterns[:, concept] += (full > each.threshold).to(patterns.dtype) << bit
 
         _visit(network, inputs, see)
         cells = 2 * patterns + masks
