@@ -92,7 +92,18 @@ def interpret(
             metavar="FILE.csv",
         ),
     ] = None,
-    most_gates: Annotated[int, typer.Option(min=1, help="Gates of the largest combination.")] = 12,
+    masks: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where concepts are in images: a CSV file with the header image,mask,concept. An "
+            "image is the index of one of --data's --check split or a file, a mask a PNG file of "
+            "its size, black where the concept is not; needs --data.",
+            metavar="FILE.csv",
+        ),
+    ] = None,
+    most_gates: Annotated[
+        int, typer.Option(min=1, help="Gates or filters of the largest combination.")
+    ] = 12,
     seed: Annotated[int, typer.Option(help="Fixes all that is random.")] = 0,
     device: Annotated[
         str, typer.Option(help="Where the network runs: cpu, cuda, cuda:1, or auto.")
@@ -102,7 +113,8 @@ def interpret(
 
     What a linear probe reads off each layer's gates; how far classes lie from each other; the
     smallest combination of gates that stands for each class and concept, beside the best single
-    gate; and what the network loses when these gates are closed, beside random ones.
+    gate; and what the network loses when these gates are closed, beside random ones. With masks,
+    which filters, alone and together, are lit where a concept is in an image.
     """
     if output is not None and output.suffix == ".html":
         raise InvalidInputError(
@@ -110,10 +122,10 @@ def interpret(
             field="output",
         )
     if images:
-        if any(given is not None for given in (table, network, group, concepts)):
+        if any(given is not None for given in (table, network, group, concepts, masks)):
             raise InvalidInputError(
-                "Images should be given without --table, --network, --group and --concepts, "
-                "which are for whole networks. Found both. Leave one out.",
+                "Images should be given without --table, --network, --group, --concepts and "
+                "--masks, which are for whole networks. Found both. Leave one out.",
                 field="image",
             )
         _tell(images, data, bundle=bundle, output=output, device=device)
@@ -134,6 +146,7 @@ def interpret(
         most_gates=most_gates,
         groups=tuple(group or ()),
         concepts=concepts,
+        masks=masks,
         seed=seed,
     )
     _interpret(table, network, data, output, options, device=device)
@@ -212,7 +225,7 @@ def _tell(
     told = [{"image": name, **story.to_json()} for name, story in zip(names, stories, strict=True)]
     shown = output.with_suffix(".html")
     with atomic_path(output) as temporary:
-        temporary.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(told, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     with atomic_path(shown) as temporary:
         temporary.write_text(story_page(stories, names, pixels, near), encoding="utf-8")
     typer.echo(f"Interpreted: {output} and {shown}")

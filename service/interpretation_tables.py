@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from rich.box import SIMPLE_HEAD
@@ -13,6 +14,7 @@ from detector.jobs.evaluation.estimates import Estimate
 from detector.jobs.interpretation import Interpretation
 from detector.jobs.interpretation.closing import TIMES, Closing
 from detector.jobs.interpretation.combinations import Combination
+from detector.jobs.interpretation.dissection import Dissection
 from detector.jobs.interpretation.story import LayerStory, Story
 
 __all__ = ["interpretation_lines", "story_lines"]
@@ -41,6 +43,12 @@ def interpretation_lines(found: Interpretation) -> Iterator[RenderableType]:
         yield _heading("What closing their open gates does to accuracy")
         yield _closings_table(found)
         yield Text(_harmless(found.closings))
+        yield Text()
+    if found.dissections:
+        yield _heading("Where concepts are: pixels of masks that lit filters cover")
+        yield _dissections_table(found)
+        for place in found.dissections:
+            yield Text.assemble((place.concept, "bold"), f": {place.combination.sentence}")
         yield Text()
 
 
@@ -140,6 +148,28 @@ def _closings_table(found: Interpretation) -> Table:
     return table
 
 
+def _dissections_table(found: Interpretation) -> Table:
+    table = _table("%", "filters", "IoU", "pixel\nprecision", "pixel\nrecall")
+    table.add_column("best single\nfilter's IoU", justify="right")
+    table.add_column("better", justify="right")
+    for each in found.dissections:
+        table.add_row(*_dissection_row(each))
+    return table
+
+
+def _dissection_row(found: Dissection) -> tuple[str, ...]:
+    cover = found.combination.cover
+    return (
+        found.concept,
+        str(len(found.combination.filters)),
+        _hundredfold(cover.iou),
+        "-" if cover.precision is None else _hundredfold(cover.precision),
+        _hundredfold(cover.recall),
+        _hundredfold(found.singles[0].cover.iou),
+        "yes" if found.beats_single else "no",
+    )
+
+
 def _harmless(closings: tuple[Closing, ...]) -> str:
     short = [each.concept for each in closings if not each.holds]
     if not short:
@@ -154,8 +184,8 @@ def _layer_row(layer: LayerStory) -> tuple[str, ...]:
         str(layer.usual),
         _numbers(layer.unusually_open),
         _numbers(layer.unusually_closed),
-        f"{layer.distance:+.2f}",
-        f"{layer.rival_margin:+.1f}",
+        f"{layer.distance:+.2f}" if math.isfinite(layer.distance) else "-",
+        f"{layer.rival_margin:+.1f}" if math.isfinite(layer.rival_margin) else "-",
         "" if layer.differing is None else str(layer.differing),
     )
 

@@ -12,7 +12,9 @@ from detector.bundle import DEFAULT_BUNDLE
 from detector.jobs.extract import ExtractOptions, extract
 from detector.jobs.interpretation import Interpretation
 from detector.jobs.interpretation.closing import TIMES
+from detector.jobs.interpretation.dissection import dissect
 from detector.path_table import SplitName
+from tests.detector.jobs.interpretation.planted import planted, planted_network
 from tests.figures.bench import Bench
 from tests.figures.figure import Figure
 
@@ -23,6 +25,8 @@ _MINUTES = 10
 _GIGABYTES = 3
 _OF_NETWORK = 0.85
 _CLASSES = 8
+_IOU = 0.5
+_PRECISION = 0.9
 
 _PROGRAM = """
 import resource, sys
@@ -64,6 +68,7 @@ def interpretation(bench: Bench) -> list[Figure]:
         *_probes(found),
         _combinations(found),
         _closings(found),
+        _planted(),
         *_costs(seconds, int(done.stdout.split()[-1])),
     ]
 
@@ -129,6 +134,31 @@ def _closings(found: Interpretation) -> Figure:
         measured=f"{len(hurt)} of {len(found.class_names)}; on average a class loses {harm:.2%}, "
         f"by random gates {random:.2%}" + (f"; not {', '.join(short)}" if short else ""),
         holds=None,
+    )
+
+
+def _planted() -> Figure:
+    """Coloured shapes at known places, drawn anew, and a network whose filters respond to them."""
+    with tempfile.TemporaryDirectory() as folder:
+        found = dissect(
+            planted_network(),
+            planted(Path(folder), count=200, seed=1).read(),
+            most_filters=12,
+            seed=0,
+            done=lambda _: None,
+        )
+    covers = [each.combination.cover for each in found]
+    ious = [cover.iou.value for cover in covers]
+    precisions = [cover.precision.value if cover.precision else 0.0 for cover in covers]
+    better = [each.concept for each in found if each.beats_single]
+    single = min(each.singles[0].cover.iou.value for each in found)
+    return Figure(
+        name="planted concepts of a synthetic set, found with masks",
+        target=f"IoU >= {_IOU}, pixel precision >= {_PRECISION}",
+        measured=f"{len(found)} concepts: IoU {min(ious):.2f} to {max(ious):.2f}, precision "
+        f"{min(precisions):.2f} to {max(precisions):.2f}; single filters from {single:.2f}; "
+        f"a combination is better for {', '.join(better)}",
+        holds=min(ious) >= _IOU and min(precisions) >= _PRECISION,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,9 @@ from detector.jobs.interpretation.class_distances import ClassDistances, Merge
 from detector.jobs.interpretation.class_rates import LayerGates
 from detector.jobs.interpretation.closing import Closing
 from detector.jobs.interpretation.combinations import CheckedRule, Combination, RuleGate
+from detector.jobs.interpretation.dissection import Dissection, PlacedFilter, PlacedRule
 from detector.jobs.interpretation.embedding import Embedding
+from detector.jobs.interpretation.pixel_rules import Cover
 from detector.jobs.interpretation.probes import LayerProbe, Probes
 from detector.path_table import SplitName
 from service import cli
@@ -47,6 +50,21 @@ def rule(*states: bool) -> CheckedRule:
         precision=None,
         balanced_accuracy=Estimate(
             value=0.8 + 0.05 * len(states), low=0.78 + 0.05 * len(states), high=0.95
+        ),
+    )
+
+
+def placed(iou: float, *places: tuple[str, int]) -> PlacedRule:
+    return PlacedRule(
+        filters=tuple(
+            PlacedFilter(layer=layer, filter=place, top_share=0.05, threshold=0.5)
+            for layer, place in places
+        ),
+        at_least=len(places),
+        cover=Cover(
+            iou=Estimate(value=iou, low=iou - 0.1, high=iou + 0.1),
+            precision=None,
+            recall=Estimate(value=0.8, low=0.7, high=0.9),
         ),
     )
 
@@ -101,6 +119,17 @@ FOUND = Interpretation(
             beyond=Estimate(value=-0.03, low=-0.1, high=0.03),
         ),
     ),
+    dissections=(
+        Dissection(
+            concept="wheel",
+            learn_images=20,
+            check_images=20,
+            having=9,
+            combination=placed(0.6, ("early", 3), ("late", 7)),
+            singles=(placed(0.4, ("early", 3)),),
+            gain=Estimate(value=0.2, low=0.1, high=0.3),
+        ),
+    ),
 )
 
 
@@ -136,12 +165,24 @@ def test_a_network_is_interpreted_with_the_options_and_written(
     handed_over: list[Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     more = ["--data", "d.npz", "--check", "test", "--group", "pet=cat,dog", "--device", "cpu"]
-    more += ["--concepts", "c.csv", "--limit", "50", "--most-gates", "4", "--seed", "9"]
+    more += [
+        "--concepts",
+        "c.csv",
+        "--masks",
+        "m.csv",
+        "--limit",
+        "50",
+        "--most-gates",
+        "4",
+        "--seed",
+        "9",
+    ]
     assert cli.run([*ARGUMENTS, *more]) == 0
     ((table, network, options, splits),) = handed_over
     assert (table, network, splits) == ("table in t", "network on cpu", "d.npz at side")
     assert (options.learn, options.check) == (SplitName.TRAIN, SplitName.TEST)
     assert (options.groups, options.concepts) == (("pet=cat,dog",), Path("c.csv"))
+    assert options.masks == Path("m.csv")
     assert (options.limit, options.most_gates, options.seed) == (50, 4, 9)
     assert Interpretation.read(Path("o.json")) == FOUND
     assert Path("o.html").read_text().startswith("<!DOCTYPE html>")
@@ -163,6 +204,8 @@ def test_what_was_found_is_shown_part_by_part(capsys: pytest.CaptureFixture[str]
     assert "cat: at least 2 of late:0 open, late:1 closed, late:2 open" in shown
     assert "95.0 [93.0, 95.0]" in shown
     assert "Less than 5 times what random gates of the same layers cost: cat." in shown
+    assert re.search(r"wheel +2 +60.0 \[50.0, 70.0\] +- +80.0 \[.*\] +40.0 \[.*\] +yes", shown)
+    assert "wheel: early:3 and late:7" in shown
 
 
 def test_images_tell_their_stories_beside_the_first(
@@ -191,6 +234,7 @@ def test_images_tell_their_stories_beside_the_first(
         (["interpret"], "--table, --network and --output"),
         (["interpret", "--table", "t", "--network", "n"], "--output"),
         (["interpret", "x.png", "--table", "t"], "without --table"),
+        (["interpret", "x.png", "--masks", "m.csv"], "and --masks"),
         ([*ARGUMENTS, "--check", "other"], "--check should be one of"),
         ([*ARGUMENTS, "--check", "train"], "another split"),
         ([*ARGUMENTS[:-1], "o.html"], "should be a JSON file"),

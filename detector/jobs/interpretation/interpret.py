@@ -18,8 +18,10 @@ from detector.jobs.interpretation.closing import Closing, GateCloser
 from detector.jobs.interpretation.combinations import Combination, find_combination
 from detector.jobs.interpretation.concept_file import read_concepts
 from detector.jobs.interpretation.concepts import Concept, concepts_of_classes, group
+from detector.jobs.interpretation.dissection import PASSES, Dissection, dissect
 from detector.jobs.interpretation.embedding import Embedding, embed_layers
 from detector.jobs.interpretation.interpretation import Interpretation
+from detector.jobs.interpretation.mask_file import MaskedImages, read_masks
 from detector.jobs.interpretation.probes import Probes, probe_layers
 from detector.jobs.interpretation.sample import PathSample, read_sample
 from detector.jobs.progress import Progress
@@ -43,6 +45,7 @@ class InterpretOptions:
         draws: Random choices of gates that a concept's gates are compared with, at least 2.
         groups: More concepts, each a name and classes, as ``pet=cat,dog``.
         concepts: A file of more concepts, image by image, see `read_concepts`.
+        masks: A file of where concepts are in images, see `read_masks`.
         seed: Fixes all that is random.
         quiet: Whether to show no progress.
 
@@ -59,6 +62,7 @@ class InterpretOptions:
     draws: int = 20
     groups: tuple[str, ...] = ()
     concepts: Path | None = None
+    masks: Path | None = None
     seed: int = 0
     quiet: bool = False
 
@@ -99,7 +103,7 @@ def interpret(
 
     Raises:
         DataError: If table, network, data and concepts do not belong together.
-        InvalidInputError: If a group names no classes.
+        InvalidInputError: If a group names no classes, or there are masks and no data.
     """
     info = table.info
     if network_digest(network) != info.network:
@@ -108,6 +112,7 @@ def interpret(
             "Found another one's table. Give the network's own, or extract it."
         )
     concepts = _concepts(table, options)
+    masked = _masked(options, splits)
     learn = read_sample(table, options.learn, limit=options.limit, seed=options.seed)
     check = read_sample(table, options.check, limit=options.limit, seed=options.seed)
     rates = class_rates(table, options.learn)
@@ -129,6 +134,7 @@ def interpret(
         closings=()
         if splits is None
         else _closings(network, splits, check, concepts, combinations, options),
+        dissections=() if masked is None else _dissections(network, masked, options),
     )
 
 
@@ -147,6 +153,18 @@ def _concepts(table: PathTable, options: InterpretOptions) -> tuple[Concept, ...
             field="concepts",
         )
     return tuple(found)
+
+
+def _masked(options: InterpretOptions, splits: Splits | None) -> MaskedImages | None:
+    if options.masks is None:
+        return None
+    if splits is None:
+        raise InvalidInputError(
+            "Masks should come with the data that the table was extracted from. Found none. "
+            "Give --data too, or leave out --masks.",
+            field="masks",
+        )
+    return read_masks(options.masks, _images(splits, options.check), splits.preprocessing)
 
 
 def _probes(learn: PathSample, check: PathSample, options: InterpretOptions) -> Probes:
@@ -202,6 +220,19 @@ def _closings(
             for concept, combination in zip(concepts, combinations, strict=True)
         ]
     return tuple(closing for closing in found if closing is not None)
+
+
+def _dissections(
+    network: DecoupledNetwork, masked: MaskedImages, options: InterpretOptions
+) -> tuple[Dissection, ...]:
+    with Progress.shown("Dissecting", PASSES * len(masked), quiet=options.quiet) as progress:
+        return dissect(
+            network,
+            masked,
+            most_filters=options.most_gates,
+            seed=options.seed,
+            done=progress.advance,
+        )
 
 
 def _images(splits: Splits, split: SplitName) -> Images:

@@ -13,6 +13,7 @@ from detector.jobs.interpretation.class_distances import ClassDistances
 from detector.jobs.interpretation.class_rates import LayerGates
 from detector.jobs.interpretation.closing import Closing
 from detector.jobs.interpretation.combinations import Combination
+from detector.jobs.interpretation.dissection import Dissection
 from detector.jobs.interpretation.embedding import Embedding
 from detector.jobs.interpretation.probes import Probes
 from detector.storage import atomic_path
@@ -41,6 +42,7 @@ class Interpretation:
         combinations: The smallest combination of gates that stands for each concept.
         closings: What closing them does; empty where there was no data to look at again, and
             without the concepts of which no gate speaks by being open.
+        dissections: Where the concepts of masks are; empty where none were given.
         schema_version: Version of this format.
     """
 
@@ -57,6 +59,7 @@ class Interpretation:
     embedding: Embedding
     combinations: tuple[Combination, ...]
     closings: tuple[Closing, ...] = ()
+    dissections: tuple[Dissection, ...] = ()
     schema_version: int = INTERPRETATION_SCHEMA_VERSION
 
     def to_json(self) -> dict[str, Any]:

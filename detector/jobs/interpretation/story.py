@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -80,9 +81,18 @@ class Story:
     explanation: Explanation | None
 
     def to_json(self) -> dict[str, Any]:
-        """All of it as plain JSON values."""
-        plain: dict[str, Any] = to_plain(self)
+        """All of it as plain JSON values; None for numbers that are not finite."""
+        plain: dict[str, Any] = _without_infinities(to_plain(self))
         return plain
+
+
+def _without_infinities(value: Any) -> Any:
+    """Plain values without those that JSON has no word for."""
+    if isinstance(value, dict):
+        return {name: _without_infinities(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_without_infinities(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def tell_stories(pipeline: Pipeline, images: Tensor) -> tuple[Story, ...]:

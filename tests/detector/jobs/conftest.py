@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 from typing_extensions import override
 
+from deploy.watch.debian import MissingProgramError
 from detector.attacks import AttackSpec
 from detector.data import ArraySource, Splits
 from detector.decoupling import DecoupledNetwork
@@ -35,6 +36,7 @@ from detector.path_table import (
     write_shard,
 )
 from detector.preprocessing import Preprocessing
+from tests.browser import Browser
 
 CLASSES = ("a", "b", "c", "d")
 
@@ -47,6 +49,15 @@ PARTS = {
     (SplitName.CALIBRATION, CLEAN): 200,
 }
 STRANGENESS = {CLEAN: 0.0, "noise-sign:8/255": 0.1, "fgsm:8/255": 1.0, "pgd:8/255": 2.0}
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Browser:
+    """A browser that looks at pages, as Debian packs it."""
+    try:
+        return Browser.fetched(tmp_path_factory.mktemp("browser"))
+    except MissingProgramError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture

@@ -13,6 +13,9 @@ from detector.jobs.interpretation.interpretation import Interpretation
 __all__ = ["class_part"]
 
 _ROW: Final = 16
+_LETTERS: Final = 12
+"""Letters of a name that fit beside the dendrogram; the whole one is shown on hovering."""
+
 _LABELS: Final = 92.0
 _END: Final = WIDTH - 40
 
@@ -56,6 +59,12 @@ def _heat_map(distances: ClassDistances, names: tuple[str, ...]) -> Markup:
     )
 
 
+def _label(name: str, height: float) -> Markup:
+    short = name if len(name) <= _LETTERS else f"{name[: _LETTERS - 1].rstrip()}…"
+    place = {"x": _LABELS - 5, "y": height + 3.5, "text_anchor": "end"}
+    return element("text", element("title", name), short, **place)
+
+
 def _dendrogram(distances: ClassDistances, names: tuple[str, ...]) -> Markup:
     """Classes one below the other, joined as far to the right as they lie apart."""
     farthest = max((merge.divergence for merge in distances.merges), default=0.0) or 1.0
@@ -63,8 +72,7 @@ def _dendrogram(distances: ClassDistances, names: tuple[str, ...]) -> Markup:
     drawn = []
     for place, label in enumerate(distances.order):
         height = heights[(label,)] = 12.0 + _ROW * place
-        text = element("text", names[label], x=_LABELS - 5, y=height + 3.5, text_anchor="end")
-        drawn.append(text)
+        drawn.append(_label(names[label], height))
     ends = dict.fromkeys(heights, _LABELS)
     for merge in distances.merges:
         x = round(_LABELS + merge.divergence / farthest * (_END - _LABELS), 1)

@@ -11,6 +11,7 @@ from detector.jobs.interpretation.page.concept_part import cause_part, concept_p
 from detector.jobs.interpretation.page.frame import framed
 from detector.jobs.interpretation.page.layer_part import layer_part
 from detector.jobs.interpretation.page.map_part import map_part
+from detector.jobs.interpretation.page.place_part import place_part
 
 __all__ = ["page"]
 
@@ -20,6 +21,7 @@ _SECTIONS: Final = (
     ("classes", "Classes"),
     ("concepts", "Concepts"),
     ("cause", "Cause"),
+    ("places", "Places"),
 )
 
 
@@ -32,6 +34,7 @@ def page(found: Interpretation) -> str:
         section("How far the paths of classes lie apart", *class_part(found), id_="classes"),
         section("What stands for a concept", *concept_part(found), id_="concepts"),
         section("What closing its gates does", *cause_part(found), id_="cause"),
+        section("Where concepts are in images", *place_part(found), id_="places"),
     ]
     return framed(f"Paths of {found.network[:12]}", *body)
 

@@ -6,6 +6,7 @@ import math
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
+from typing import Final
 
 from PIL import Image
 from torch import Tensor
@@ -18,6 +19,13 @@ from detector.jobs.interpretation.page.frame import framed
 from detector.jobs.interpretation.story import LayerStory, Story
 
 __all__ = ["story_page"]
+
+_NOTE: Final = (
+    "Distance: how much farther a layer's part of the path lies from clean images of the predicted "
+    "class than these do on average, in their standard deviations. Usual: gates in a state that "
+    "more than 5 % of these have them in. Nearer: by how much the layer fits the second class "
+    "better, in squared distances; below 0, the predicted one fits better."
+)
 
 
 def story_page(
@@ -49,7 +57,12 @@ def story_page(
             element("p", intro),
             element("div", *(_image(*each, near) for each in told), class_="charts"),
         ),
-        section("Layer by layer", _chart(stories, names), id_="layers"),
+        section(
+            "Layer by layer",
+            element("p", _NOTE, class_="note"),
+            _chart(stories, names),
+            id_="layers",
+        ),
         *(section(name, *_layers(each)) for each, name in zip(stories, names, strict=True)),
     )
 
@@ -99,10 +112,17 @@ def _chart(stories: Sequence[Story], names: Sequence[str]) -> Markup:
 
     The root keeps a few standard deviations visible beside dozens.
     """
-    lines = [[_root(each.distance) for each in story.layers] for story in stories]
-    everything = [value for line in lines for value in line]
-    count = len(lines[0])
-    low, high = math.floor(min(everything)), max(2, math.ceil(max(everything)))
+    lines = [
+        [
+            (float(place), _root(each.distance))
+            for place, each in enumerate(story.layers, start=1)
+            if math.isfinite(each.distance)
+        ]
+        for story in stories
+    ]
+    everything = [value for line in lines for _, value in line]
+    count = len(stories[0].layers)
+    low, high = math.floor(min([0.0, *everything])), math.ceil(max([2.0, *everything]))
     plane = Plane(
         x=Axis(
             low=0.5,
@@ -123,8 +143,9 @@ def _chart(stories: Sequence[Story], names: Sequence[str]) -> Markup:
     )
     title = "Distance from clean images of the predicted class"
     drawn = [
-        plane.line([(x, y) for x, y in enumerate(line, start=1)], colour(place), name)
+        plane.line(line, colour(place), name)
         for place, (line, name) in enumerate(zip(lines, names, strict=True))
+        if line
     ]
     return element(
         "figure",
@@ -136,7 +157,9 @@ def _chart(stories: Sequence[Story], names: Sequence[str]) -> Markup:
 
 def _layers(story: Story) -> Iterator[Markup]:
     head = ["layer", "open", "usual", "unusually open", "unusually closed", "distance"]
-    head += [f"nearer to {story.rival}", "differ from the first"]
+    head += [f"nearer to {story.rival}"]
+    if story.layers[0].differing is not None:
+        head += ["differ from the first"]
     yield table(head, [_row(place, each) for place, each in enumerate(story.layers, start=1)])
 
 
@@ -147,12 +170,12 @@ def _row(place: int, layer: LayerStory) -> list[str]:
         str(layer.usual),
         ", ".join(map(str, layer.unusually_open)) or "-",
         ", ".join(map(str, layer.unusually_closed)) or "-",
-        f"{layer.distance:+.2f}",
-        f"{layer.rival_margin:+.1f}",
-        "" if layer.differing is None else str(layer.differing),
+        f"{layer.distance:+.2f}" if math.isfinite(layer.distance) else "-",
+        f"{layer.rival_margin:+.1f}" if math.isfinite(layer.rival_margin) else "-",
+        *([] if layer.differing is None else [str(layer.differing)]),
     ]
 
 
 def _root(value: float) -> float:
-    """The square root with the value's own sign; 0 where there is no number."""
-    return math.copysign(math.sqrt(abs(value)), value) if math.isfinite(value) else 0.0
+    """The square root with the value's own sign."""
+    return math.copysign(math.sqrt(abs(value)), value)

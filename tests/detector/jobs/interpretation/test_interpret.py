@@ -7,6 +7,7 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from detector.data import ArraySource, Splits
 from detector.decoupling import DecoupledNetwork
@@ -54,6 +55,30 @@ def test_a_network_is_interpreted_and_the_file_holds_all_of_it(
     assert Interpretation.read(tmp_path / "found.json") == found
     without = interpret(table, resnet20, options)
     assert dataclasses.replace(found, closings=()) == without
+
+
+def test_masks_are_dissected_and_come_back_with_the_rest(
+    table, resnet20: DecoupledNetwork, splits, tmp_path
+) -> None:
+    mask = np.zeros((8, 8), dtype=np.uint8)
+    mask[2:6, 2:6] = 255
+    Image.fromarray(mask).save(tmp_path / "middle.png")
+    rows = [f"{index},middle.png,middle" for index in splits.calibration.ids[:6]]
+    masks = tmp_path / "masks.csv"
+    masks.write_text("\n".join(["image,mask,concept", *rows, ""]))
+    options = dataclasses.replace(OPTIONS, masks=masks)
+    found = interpret(table, resnet20, options, splits=splits)
+    (place,) = found.dissections
+    assert (place.concept, place.learn_images, place.check_images) == ("middle", 3, 3)
+    assert len(place.combination.filters) <= options.most_gates
+    found.write(tmp_path / "found.json")
+    assert Interpretation.read(tmp_path / "found.json") == found
+
+
+def test_masks_without_data_are_refused(table, resnet20, tmp_path) -> None:
+    options = dataclasses.replace(OPTIONS, masks=tmp_path / "masks.csv")
+    with pytest.raises(InvalidInputError, match="Masks should come with the data"):
+        interpret(table, resnet20, options)
 
 
 def test_another_networks_table_is_refused(table, tiny_network) -> None:

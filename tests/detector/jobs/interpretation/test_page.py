@@ -15,9 +15,11 @@ from detector.jobs.interpretation.class_rates import ClassRates, layer_gates
 from detector.jobs.interpretation.closing import GateCloser
 from detector.jobs.interpretation.combinations import find_combination
 from detector.jobs.interpretation.concepts import concepts_of_classes
+from detector.jobs.interpretation.dissection import dissect
 from detector.jobs.interpretation.embedding import Embedding, embed_layers
 from detector.jobs.interpretation.page import page
 from detector.jobs.interpretation.probes import probe_layers
+from tests.detector.jobs.interpretation.planted import planted, planted_network
 
 NASTY = "<script>alert(1)</script>"
 
@@ -89,7 +91,7 @@ def test_the_page_has_all_parts_and_is_well_formed(found) -> None:
     elements = Elements(page(found))
     assert [tag for tag in elements.open if tag != "meta"] == []
     places = {attributes.get("id") for _, attributes in elements.seen}
-    assert {"layers", "maps", "classes", "concepts", "cause"} <= places
+    assert {"layers", "maps", "classes", "concepts", "cause", "places"} <= places
     # Two charts, one map for the only layer, one dendrogram.
     assert elements.count("svg") == 4
 
@@ -106,6 +108,18 @@ def test_what_was_left_out_is_said(found) -> None:
     text = page(dataclasses.replace(found, embedding=nothing, closings=()))
     assert "No maps were drawn." in text
     assert "No gates were closed" in text
+    assert "No masks were given." in text
+
+
+def test_where_concepts_are_is_told_with_the_best_filters(found, tmp_path) -> None:
+    images = planted(tmp_path, count=40).read()
+    placed = dissect(planted_network(), images, most_filters=4, seed=0, done=lambda _: None)
+    places = page(dataclasses.replace(found, dissections=placed)).partition('id="places"')[2]
+    for each in placed:
+        assert f"<summary>Single filters: {each.concept}</summary>" in places
+        assert each.combination.sentence in places
+    assert re.search(r"second:[23] or second:[23]", places)
+    assert "<td>-</td>" in places  # no precision of a filter that is never lit
 
 
 def test_concepts_that_their_gates_do_not_cause_are_named(found) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
+import math
 import re
 from types import SimpleNamespace
 
@@ -74,6 +76,21 @@ def test_a_twin_that_is_the_same_image_has_the_same_story(make_pipeline, images)
     assert [layer.differing for layer in twin.layers] == [0] * len(twin.layers)
     assert (first.rival, first.p_value) == (twin.rival, twin.p_value)
     assert json.loads(json.dumps(twin.to_json()))["predicted"] == twin.predicted
+
+
+def test_what_is_not_finite_is_null_in_a_file_and_a_dash_on_the_page(make_pipeline, images) -> None:
+    (story,) = tell_stories(make_pipeline(), images[:1])
+    first, *others = story.layers
+    broken = dataclasses.replace(first, distance=math.nan, rival_margin=math.inf)
+    story = dataclasses.replace(story, layers=(broken, *others), probability=-math.inf)
+    text = json.dumps(story.to_json(), allow_nan=False)
+    plain = json.loads(text)
+    assert (plain["layers"][0]["distance"], plain["layers"][0]["rival_margin"]) == (None, None)
+    assert plain["probability"] is None
+    assert plain["layers"][1]["distance"] == others[0].distance
+    page = story_page([story], ["broken"], images[:1], {})
+    assert "<td>-</td><td>-</td></tr>" in page
+    assert "nan" not in re.findall(r"<tbody>.*</tbody>", page)[0]
 
 
 @pytest.fixture
