@@ -69,7 +69,8 @@ class BatchFormer(Generic[A]):
         self._admission.forget_peak()
         now = self._clock.now()
         most = self._work.sizes[key][-1]
-        ends = now + self._work.batch_s(key, min(most, self._waiting.count(key)))
+        count = min(most, self._waiting.count(key))
+        ends = now + self._work.batch_s(key, count) + self._work.reply_s(key, count)
         items = self._waiting.take(key, most, now, ends=ends)
         if not items:
             self._work.times.doubt(key)

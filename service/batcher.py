@@ -171,6 +171,7 @@ class Batcher(Generic[R]):
         """
         self._admission.check_possible(images=images, size_bytes=size_bytes, priority=priority)
         wait_s = self.expected_wait_s(key, images, priority)
+        wait_s += self._work.reply_s(key, min(images, self._work.sizes[key][-1]))
         left_s = deadline - self._clock.now()
         if wait_s >= left_s or left_s <= 0:
             if not self._admission.images:

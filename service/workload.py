@@ -12,6 +12,10 @@ from service.batch_times import BatchTimes
 
 __all__ = ["Workload"]
 
+_REPLY = 0.5
+"""Time from the end of a batch to its last caller's hands, as a share of the batch's own, to be safe:
+its replies are written one after the other while the next batch takes its share of the machine."""
+
 _AHEAD = {priority: tuple(Priority)[: 1 + place] for place, priority in enumerate(Priority)}
 """Whose images are ahead of those of each priority: bulk is not ahead of interactive ones."""
 
@@ -46,6 +50,10 @@ class Workload:
     def batch_s(self, key: str, images: int) -> float:
         """How long one batch of so many images is likely to take, seconds."""
         return self.times.expected_s(key, self.padded(key, images)) if images else 0.0
+
+    def reply_s(self, key: str, images: int) -> float:
+        """How long the replies to a batch of so many images may take, seconds."""
+        return _REPLY * self.batch_s(key, images)
 
     @contextlib.contextmanager
     def admitted(self, key: str, images: int, priority: Priority) -> Iterator[None]:

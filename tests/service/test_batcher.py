@@ -419,8 +419,8 @@ def test_a_deadline_is_not_spent_on_waiting_for_others() -> None:
         )
         bench.call(*range(8))
         await settle()
-        waiting = bench.call(8, deadline=9.0)
-        await bench.clock.advance(4.0)  # what a batch takes: two of them are kept free of 9
+        waiting = bench.call(8, deadline=10.5)
+        await bench.clock.advance(4.0)  # what a batch takes: two of them are kept free of 10.5
         held.release()
         await settle()
         held.release()
@@ -600,9 +600,9 @@ def test_a_deadline_that_the_calls_own_batch_cannot_meet_fails_on_arrival() -> N
         for size in SIZES["one"]:
             bench.batcher._work.times.learn("one", size, float(size))
         with pytest.raises(DeadlineError, match="own batch"):
-            await bench.call(1, 2, 3, deadline=3.9)
+            await bench.call(1, 2, 3, deadline=5.9)  # four for the batch, half of that for replies
         assert not bench.seen
-        assert values(await bench.call(1, 2, 3, deadline=4.1)) == [1, 2, 3]
+        assert values(await bench.call(1, 2, 3, deadline=6.1)) == [1, 2, 3]
         await bench.close()
 
     run(test)
