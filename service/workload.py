@@ -13,8 +13,8 @@ from service.batch_times import BatchTimes
 __all__ = ["Workload"]
 
 _REPLY = 0.5
-"""Time from the end of a batch to its last caller's hands, as a share of the batch's own, to be safe:
-its replies are written one after the other while the next batch takes its share of the machine."""
+"""Time from the end of a batch to its last caller's hands, as a share of the batch's own time: its
+replies are written one after the other while the next batch takes its share of the machine."""
 
 _AHEAD = {priority: tuple(Priority)[: 1 + place] for place, priority in enumerate(Priority)}
 """Whose images are ahead of those of each priority: bulk is not ahead of interactive ones."""
