@@ -37,6 +37,8 @@ def _connect(ray: Any, address: str) -> None:
     if address != _HERE:
         _require_answer(address)
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # or Ray warns of a default
+    # Pieces that are cancelled behind one that failed may fail as well: nobody asks for these.
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     more = {"include_dashboard": False} if address == _HERE else {}
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING, **more)

@@ -182,7 +182,7 @@ def test_what_goes_wrong_on_a_worker_is_one_sentence_and_costs_no_finished_shard
     cluster: tuple[str, psutil.Process], extract: Command, data: Path, tmp_path: Path
 ) -> None:
     address, _ = cluster
-    output, image = tmp_path / "table", data / "test" / "b" / "3.png"
+    output, image = tmp_path / "table", data / "test" / CLASSES[-1] / "3.png"
     whole = image.read_bytes()
     image.write_bytes(whole[:40])
     code, written = finished(extract(output, address, steps=2))
