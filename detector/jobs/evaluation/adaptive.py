@@ -31,7 +31,6 @@ from detector.jobs.evaluation.adaptive_kept import kept_figures
 from detector.jobs.evaluation.adaptive_target import target_of
 from detector.jobs.evaluation.estimates import Share
 from detector.jobs.evaluation.figures import ShareAtBudget
-from detector.jobs.evaluation.plain_values import to_plain
 from detector.jobs.evaluation.plan import AdaptivePlan
 from detector.jobs.evaluation.report_sections import (
     AdaptiveFigures,
@@ -40,6 +39,7 @@ from detector.jobs.evaluation.report_sections import (
     HealthCheck,
 )
 from detector.jobs.image_order import ImageOrder
+from detector.jobs.plain_values import to_plain
 from detector.jobs.progress import Progress
 from detector.path_table import SplitName
 from detector.pipeline import Level, Pipeline

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from detector.errors import DataError, InvalidInputError
-from detector.jobs.evaluation.plain_values import PlainValueError, read_plain, to_plain
 from detector.jobs.evaluation.report_sections import AdaptiveFigures
+from detector.jobs.plain_values import PlainValueError, read_plain, to_plain
 from detector.storage import atomic_path
 
 __all__ = ["kept_figures"]

@@ -11,7 +11,6 @@ from typing import Any
 
 from detector.attacks import AttackName, AttackSpec
 from detector.errors import InvalidInputError
-from detector.jobs.evaluation.plain_values import PlainValueError, read_plain, to_plain
 from detector.jobs.evaluation.plan_checks import (
     check_among,
     check_attacks,
@@ -23,6 +22,7 @@ from detector.jobs.evaluation.plan_checks import (
     check_shares,
     check_whole,
 )
+from detector.jobs.plain_values import PlainValueError, read_plain, to_plain
 
 _ONE_STEP = 1 / 255 - 1e-9
 

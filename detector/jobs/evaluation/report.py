@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from detector.errors import DataError, InvalidInputError
 from detector.jobs.evaluation.controls import ControlResult
 from detector.jobs.evaluation.estimates import Estimate, Share
 from detector.jobs.evaluation.figures import ScoreFigures
-from detector.jobs.evaluation.plain_values import PlainValueError, read_plain, to_plain
 from detector.jobs.evaluation.report_sections import (
     AdaptiveFigures,
     CalibrationSize,
@@ -23,7 +19,7 @@ from detector.jobs.evaluation.report_sections import (
     TransferFigures,
 )
 from detector.jobs.evaluation.roc import ROC_GRID
-from detector.storage import atomic_path
+from detector.jobs.json_report import JsonReport
 
 __all__ = ["REPORT_SCHEMA_VERSION", "EvaluationReport"]
 
@@ -31,7 +27,7 @@ REPORT_SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class EvaluationReport:
+class EvaluationReport(JsonReport):
     """All figures of a bundle under a plan.
 
     Args:
@@ -55,6 +51,10 @@ class EvaluationReport:
         schema_version: Version of the report's format.
     """
 
+    kind: ClassVar = "a report"
+    made_by: ClassVar = "offpath evaluate"
+    version: ClassVar = REPORT_SCHEMA_VERSION
+
     plan_name: str
     plan_digest: str
     plan: dict[str, Any]
@@ -73,68 +73,6 @@ class EvaluationReport:
     plain_network: PlainNetworkFigures | None = None
     roc_grid: tuple[float, ...] = ROC_GRID
     schema_version: int = REPORT_SCHEMA_VERSION
-
-    def to_json(self) -> dict[str, Any]:
-        """The report as plain JSON values."""
-        plain: dict[str, Any] = to_plain(self)
-        return plain
-
-    @classmethod
-    def from_json(cls, fields: object) -> EvaluationReport:
-        """The report whose `to_json` this is.
-
-        Args:
-            fields: What a JSON reader gave.
-
-        Raises:
-            DataError: If it is of another schema version or not a report.
-        """
-        version = fields.get("schema_version") if isinstance(fields, dict) else None
-        if isinstance(version, int) and version != REPORT_SCHEMA_VERSION:
-            raise DataError(
-                f"A report should have schema version {REPORT_SCHEMA_VERSION}. Found {version}. "
-                "Evaluate the bundle again with this version of offpath."
-            )
-        try:
-            return read_plain(cls, fields)
-        except (PlainValueError, InvalidInputError) as error:
-            raise DataError(
-                f"A report should be as `offpath evaluate` wrote it. Found otherwise: {error}"
-            ) from error
-
-    def write(self, path: Path) -> None:
-        """Write the report as JSON, whole or not at all.
-
-        Args:
-            path: Where to.
-
-        Raises:
-            StorageError: If the file cannot be written.
-        """
-        text = json.dumps(self.to_json(), indent=1, allow_nan=False)
-        with atomic_path(path) as temporary:
-            temporary.write_text(f"{text}\n", "utf-8")
-
-    @classmethod
-    def read(cls, path: Path) -> EvaluationReport:
-        """Read a report.
-
-        Args:
-            path: A file that `write` wrote.
-
-        Raises:
-            DataError: If it cannot be read or is no report of this schema version.
-        """
-        try:
-            fields = json.loads(path.read_bytes())
-        except (OSError, ValueError, RecursionError) as error:
-            raise DataError(
-                f"{path} should be a report that `offpath evaluate` wrote. Found: {error}."
-            ) from error
-        try:
-            return cls.from_json(fields)
-        except DataError as error:
-            raise DataError(f"{path}: {error}") from error
 
     @property
     def worst_left_out(self) -> dict[str, Estimate]:

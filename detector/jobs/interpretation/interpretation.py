@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
-from detector.errors import DataError
-from detector.jobs.evaluation.plain_values import PlainValueError, read_plain, to_plain
 from detector.jobs.interpretation.class_distances import ClassDistances
 from detector.jobs.interpretation.class_rates import LayerGates
 from detector.jobs.interpretation.closing import Closing
@@ -16,7 +12,7 @@ from detector.jobs.interpretation.combinations import Combination
 from detector.jobs.interpretation.dissection import Dissection
 from detector.jobs.interpretation.embedding import Embedding
 from detector.jobs.interpretation.probes import Probes
-from detector.storage import atomic_path
+from detector.jobs.json_report import JsonReport
 
 __all__ = ["INTERPRETATION_SCHEMA_VERSION", "Interpretation"]
 
@@ -24,7 +20,7 @@ INTERPRETATION_SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Interpretation:
+class Interpretation(JsonReport):
     """What the paths of a network say.
 
     Args:
@@ -46,6 +42,11 @@ class Interpretation:
         schema_version: Version of this format.
     """
 
+    kind: ClassVar = "an interpretation"
+    made_by: ClassVar = "offpath interpret"
+    version: ClassVar = INTERPRETATION_SCHEMA_VERSION
+    indent: ClassVar = None
+
     network: str
     class_names: tuple[str, ...]
     learn_split: str
@@ -61,38 +62,3 @@ class Interpretation:
     closings: tuple[Closing, ...] = ()
     dissections: tuple[Dissection, ...] = ()
     schema_version: int = INTERPRETATION_SCHEMA_VERSION
-
-    def to_json(self) -> dict[str, Any]:
-        """All of it as plain JSON values."""
-        plain: dict[str, Any] = to_plain(self)
-        return plain
-
-    def write(self, path: Path) -> None:
-        """Write it as JSON, whole or not at all.
-
-        Raises:
-            StorageError: If it cannot be written.
-        """
-        with atomic_path(path) as temporary:
-            text = json.dumps(self.to_json(), separators=(",", ":"), allow_nan=False)
-            temporary.write_text(text + "\n", encoding="utf-8")
-
-    @classmethod
-    def read(cls, path: Path) -> Interpretation:
-        """What `write` wrote.
-
-        Raises:
-            DataError: If it cannot be read, or was written by another version.
-        """
-        try:
-            found = read_plain(cls, json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, PlainValueError) as error:
-            raise DataError(
-                f"{path} should be what `offpath interpret` wrote. Found: {error}"
-            ) from error
-        if found.schema_version != INTERPRETATION_SCHEMA_VERSION:
-            raise DataError(
-                f"{path} should have schema version {INTERPRETATION_SCHEMA_VERSION}. "
-                f"Found {found.schema_version}. Interpret the network again."
-            )
-        return found

@@ -13,7 +13,7 @@ from torch import Tensor
 from detector.data import Splits
 from detector.errors import DataError
 from detector.explanation import Explanation
-from detector.jobs.evaluation.plain_values import to_plain
+from detector.jobs.plain_values import to_plain
 from detector.paths import PathVectors
 from detector.pipeline import Findings, Pipeline
 from detector.scoring import ActivationDistance, PathScores
