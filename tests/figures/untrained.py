@@ -9,25 +9,21 @@ from torch import Tensor
 
 from detector.bundle import save_bundle
 from detector.conformal import ConformalTable, Promise
-from detector.copies import parse_copy
-from detector.decoupling import DecoupledNetwork
 from detector.pipeline import Level, LevelName, Pipeline
 from detector.scoring import (
-    CleanImages,
     Observation,
     OneClassFusion,
     PathScores,
-    PathStatistics,
     Statistics,
     Suspicion,
     one_class_witnesses,
 )
 from detector.weights import NetworkInfo, build_network
+from tests.untrained import CREATED, observe, path_scores
 
 __all__ = ["save_untrained"]
 
 _COPIES = ("flip",)
-_CREATED = "2020-08-23T00:00:00+00:00"
 _BATCH = 16
 _LEAST_CALIBRATION = 100
 
@@ -45,16 +41,9 @@ def save_untrained(folder: Path, info: NetworkInfo, images: Tensor) -> None:
     network = build_network(info).eval()
     classes = len(info.class_names)
     seen = Observation.concatenate(
-        [_observe(network, info, batch) for batch in images.split(_BATCH)]
+        [observe(network, info.preprocessing, batch, _COPIES) for batch in images.split(_BATCH)]
     )
-    labels = torch.arange(len(seen)) % classes
-    clean = CleanImages(
-        statistics=PathStatistics.of(seen.path, labels, classes),
-        sample=seen,
-        labels=labels,
-        image_ids=torch.arange(len(seen)),
-    )
-    scores = PathScores(network.layout, classes).fit(clean)
+    scores = path_scores(network, seen, classes)
     pipeline = Pipeline(
         network=network,
         levels=[_level(scores, seen, classes)],
@@ -62,23 +51,7 @@ def save_untrained(folder: Path, info: NetworkInfo, images: Tensor) -> None:
         class_names=info.class_names,
         alpha=0.05,
     )
-    save_bundle(folder, pipeline, info, provenance={"created": _CREATED})
-
-
-@torch.inference_mode()
-def _observe(network: DecoupledNetwork, info: NetworkInfo, images: Tensor) -> Observation:
-    own, *copies = (
-        network(info.preprocessing(each))
-        for each in (images, *(parse_copy(name)(images) for name in _COPIES))
-    )
-    return Observation(
-        path=own.path,
-        class_logits=own.class_logits,
-        copies={
-            name: Observation(path=copy.path, class_logits=copy.class_logits)
-            for name, copy in zip(_COPIES, copies, strict=True)
-        },
-    )
+    save_bundle(folder, pipeline, info, provenance={"created": CREATED})
 
 
 @torch.inference_mode()

@@ -266,6 +266,6 @@ async def server(start: Callable[..., Any]) -> DetectionServer:
 def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle on disk that any process can load; its network is untrained."""
     folder = tmp_path_factory.mktemp("bundles") / "bundle"
-    script = Path(__file__).parent / "real_bundle.py"
-    subprocess.run([sys.executable, str(script), str(folder)], check=True, timeout=120)
+    program = [sys.executable, "-m", "tests.service.real_bundle", str(folder)]
+    subprocess.run(program, check=True, timeout=120, cwd=Path(__file__).parents[2])
     return folder

@@ -12,19 +12,16 @@ import torch
 
 from detector.bundle import save_bundle
 from detector.conformal import ConformalTable, Promise
-from detector.copies import parse_copy
 from detector.data import CIFAR10_CLASSES
-from detector.decoupling import Backbone, DecoupledNetwork
+from detector.decoupling import Backbone
 from detector.pipeline import Level, LevelName, Pipeline
 from detector.preprocessing import CIFAR10_PREPROCESSING
 from detector.scoring import (
-    CleanImages,
     Fusion,
     LearntFusion,
     Observation,
     OneClassFusion,
     PathScores,
-    PathStatistics,
     Statistics,
     Suspicion,
     TreeArrays,
@@ -32,6 +29,7 @@ from detector.scoring import (
     one_class_witnesses,
 )
 from detector.weights import NetworkInfo, build_network
+from tests.untrained import CREATED, observe, path_scores
 
 CLASSES = len(CIFAR10_CLASSES)
 COPIES = ("flip", "shift:left", "scale:0.75")
@@ -45,15 +43,9 @@ def write_real_bundle(folder: Path) -> None:
         preprocessing=CIFAR10_PREPROCESSING,
     )
     network = build_network(info).eval()
-    seen = _observe(network)
-    labels = torch.arange(len(seen)) % CLASSES
-    clean = CleanImages(
-        statistics=PathStatistics.of(seen.path, labels, CLASSES),
-        sample=seen,
-        labels=labels,
-        image_ids=torch.arange(len(seen)),
-    )
-    scores = PathScores(network.layout, CLASSES).fit(clean)
+    noise = torch.randint(0, 256, (40, 3, 32, 32), dtype=torch.uint8)
+    seen = observe(network, CIFAR10_PREPROCESSING, noise, COPIES)
+    scores = path_scores(network, seen, CLASSES)
     pipeline = Pipeline(
         network=network,
         levels=[
@@ -65,25 +57,7 @@ def write_real_bundle(folder: Path) -> None:
         class_names=CIFAR10_CLASSES,
         alpha=0.05,
     )
-    save_bundle(folder, pipeline, info, provenance={"created": "2020-08-23T00:00:00+00:00"})
-
-
-def _observe(network: DecoupledNetwork) -> Observation:
-    """What the network tells about noise and its copies."""
-    images = torch.randint(0, 256, (40, 3, 32, 32), dtype=torch.uint8)
-    with torch.inference_mode():
-        own, *copies = (
-            network(CIFAR10_PREPROCESSING(each))
-            for each in (images, *(parse_copy(name)(images) for name in COPIES))
-        )
-        return Observation(
-            path=own.path,
-            class_logits=own.class_logits,
-            copies={
-                name: Observation(path=copy.path, class_logits=copy.class_logits)
-                for name, copy in zip(COPIES, copies, strict=True)
-            },
-        )
+    save_bundle(folder, pipeline, info, provenance={"created": CREATED})
 
 
 def _level(
