@@ -266,7 +266,7 @@ class ConformalTable:
 
     def ranks(self, alpha: float) -> Tensor:
         """Rank of each class at a budget, int64 of shape (K,); 0 where it cannot promise it."""
-        return torch.tensor([self.promise.rank(n, alpha) for n in self.counts.tolist()])
+        return torch.tensor([self.promise.rank(n, alpha) for n in self._counts])
 
     def threshold(self, predicted: int, alpha: float) -> float:
         """The largest p-value that is flagged in a class; 0 where it cannot promise the budget."""
@@ -275,7 +275,7 @@ class ConformalTable:
 
     def smallest_alpha(self, predicted: int) -> float:
         """The least budget that a class can promise; 1 where it has no calibration image."""
-        return self.promise.smallest_alpha(int(self.counts[predicted]))
+        return self.promise.smallest_alpha(self._counts[predicted])
 
     def _places(self, scores: Tensor, predicted: Tensor) -> Tensor:
         """1 + how many calibration images of the class are at least as suspicious, (B,)."""

@@ -12,11 +12,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-__all__ = ["BLOCK", "in_blocks", "padded_rows"]
+__all__ = ["BLOCK", "SCORING_BLOCK", "in_blocks", "padded_rows"]
 
 BLOCK = 16
 """Rows of every product. What a single image pays for the others is little beside the convolutions,
 which see no padding; with fewer rows, large batches would pay for many small products."""
+
+SCORING_BLOCK = 32
+"""Rows of one scoring, whatever the batch: the server's largest batch, and for one image hardly
+dearer than a single row, as scoring is many small operations."""
 
 
 def in_blocks(product: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:

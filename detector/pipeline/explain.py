@@ -9,16 +9,13 @@ from torch import Tensor
 
 from detector.explanation import ExplainedGate, ExplainedLayer, Explanation, NearImage, Rival
 from detector.paths import PathLayout, PathVectors
-from detector.row_blocks import padded_rows
+from detector.row_blocks import SCORING_BLOCK, padded_rows
 from detector.scoring import PathEvidence, PathScores, path_evidence
 
 __all__ = ["explain_paths"]
 
 _MOST = 5
 """How many layers, gates and neighbours an explanation names: as many as are read."""
-
-_AT_ONCE = 32
-"""Rows of one block, as of scores: one image is hardly cheaper in fewer, a full batch dearer."""
 
 _RARE = 0.5
 """Where fewer clean images of the class have a gate in this state, the state itself is the news."""
@@ -46,9 +43,9 @@ def explain_paths(
     Returns:
         By row.
     """
-    chosen = torch.tensor(rows)[padded_rows(len(rows), _AT_ONCE, torch.device("cpu"))]
+    chosen = torch.tensor(rows)[padded_rows(len(rows), SCORING_BLOCK, torch.device("cpu"))]
     found: list[Explanation] = []
-    for block in torch.split(chosen, _AT_ONCE):
+    for block in torch.split(chosen, SCORING_BLOCK):
         part, classes = path[block].to(device), predicted[block].to(device)
         evidence = path_evidence(scores, part, classes, neighbours=_MOST)
         asked = slice(len(rows) - len(found))  # behind them, the last block is padding

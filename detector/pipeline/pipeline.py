@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Self, cast
 
 import torch
@@ -32,15 +32,11 @@ from detector.pipeline.levels import Level, check_levels
 from detector.pipeline.steadiness import Rejudged, Steadiness, Variants, examine
 from detector.pipeline.stopwatch import Stopwatch
 from detector.preprocessing import Preprocessing
-from detector.row_blocks import padded_rows
+from detector.row_blocks import SCORING_BLOCK, padded_rows
 from detector.scoring import Observation, SuspicionScores
 from detector.tracing import computing
 
 __all__ = ["Pipeline"]
-
-_SCORED_AT_ONCE = 32
-"""Rows of one scoring, whatever the batch: the server's largest batch, and for one image hardly
-dearer than a single row, as scoring is many small operations."""
 
 
 class Pipeline:
@@ -121,7 +117,7 @@ class Pipeline:
         path_scores = self.levels[self.default_level].suspicion.statistics.path_scores
         return path_scores.open_rates.cpu()
 
-    @property
+    @cached_property
     def smallest_alpha(self) -> float:
         """The least budget that at least one class can promise."""
         return min(self.conformal.smallest_alpha(c) for c in range(len(self.class_names)))
@@ -167,6 +163,7 @@ class Pipeline:
             )
         with torch.inference_mode(), computing():
             stopwatch = Stopwatch(self.device)
+            images = images.to(self.device, non_blocking=True)
             seen = self.observe(images, chosen.copies)
             stopwatch.network_asked()
             found = self.judge(seen, chosen.name)
@@ -181,9 +178,6 @@ class Pipeline:
             images: uint8 of shape (B, 3, H, W), at the size of the preprocessing.
             copies: Names of copies that a level of this pipeline looks at.
         """
-        return self._observe(images, copies)
-
-    def _observe(self, images: Tensor, copies: tuple[str, ...]) -> Observation:
         images = images.to(self.device, non_blocking=True)
         output = self._network(torch.cat([images, *(self._copies[c](images) for c in copies)]))
         count = len(images)
@@ -197,11 +191,10 @@ class Pipeline:
         self, images: Tensor, copies: tuple[str, ...], variants: Variants
     ) -> Observation:
         """Run passes of some images again, V of them, with gates set."""
-        batch = images.to(self.device, non_blocking=True)[variants.rows]
-        for place, copy in enumerate(copies, start=1):
-            here = variants.passes == place
-            if bool(here.any()):
-                batch[here] = self._copies[copy](batch[here])
+        batch = images[variants.rows]
+        for place in sorted(set(variants.passes) - {0}):
+            here = [row for row, each in enumerate(variants.passes) if each == place]
+            batch[here] = self._copies[copies[place - 1]](batch[here])
         with self.network.gradients(variants.gates):
             output = self._network(batch)
         bits = variants.gates.bits(output.path.logits, slice(None))
@@ -399,11 +392,11 @@ class Pipeline:
 def _scored(level: Level, seen: Observation) -> SuspicionScores:
     """Scores in blocks of rows, so that an image's own do not hang on those of its batch."""
     count = len(seen)
-    if count == _SCORED_AT_ONCE:
+    if count == SCORING_BLOCK:
         return cast("SuspicionScores", level.suspicion(seen))
-    rows = padded_rows(count, _SCORED_AT_ONCE, seen.class_logits.device)
+    rows = padded_rows(count, SCORING_BLOCK, seen.class_logits.device)
     parts: list[SuspicionScores] = [
-        level.suspicion(seen[block]) for block in torch.split(rows, _SCORED_AT_ONCE)
+        level.suspicion(seen[block]) for block in torch.split(rows, SCORING_BLOCK)
     ]
     return SuspicionScores(
         scores=torch.cat([part.scores for part in parts])[:count],

@@ -48,12 +48,12 @@ class Variants:
 
     Args:
         rows: Which image of the batch each is a pass of, int64 of shape (V,).
-        passes: Which pass of it: 0 is the image itself, then its copies in their order, (V,).
+        passes: Which pass of it: 0 is the image itself, then its copies in their order; V of them.
         gates: What their unstable gates are set to, V rows.
     """
 
     rows: Tensor
-    passes: Tensor
+    passes: tuple[int, ...]
     gates: ForcedGates
 
 
@@ -170,36 +170,40 @@ def _trials(seen: Observation, unstable: Tensor, tried: list[int]) -> _Trials:
         unstable: Which gates are unstable, bool of shape (B, P, G).
         tried: The images, at least one.
     """
-    bits = torch.stack([each.path.bits for each in (seen, *seen.copies.values())], dim=1)
-    batch, passes, _ = unstable.shape
-    variants: list[tuple[int, int]] = []  # row and pass of each
-    opened: list[Tensor] = []
+    batch, count, _ = unstable.shape
+    # Fetched once: each question to the device would have to wait for it.
+    gates_of: dict[tuple[int, int], list[int]] = {}
+    for index, place, gate in unstable[tried].nonzero().tolist():
+        gates_of.setdefault((tried[index], place), []).append(gate)
+    passes: list[tuple[int, int]] = []  # row and pass of each variant
+    flips: list[tuple[int, int]] = []  # variant and gate
     trials: list[tuple[int, ...]] = []
     rows: list[int] = []
     for row in tried:
         ways: list[list[int]] = []  # for each pass of this image: as found, then its variants
-        for place in range(passes):
-            gates = unstable[row, place].nonzero().flatten().tolist()
-            first = batch + len(variants)
-            for flipped in _subsets(gates):
-                changed = bits[row, place].clone()
-                changed[flipped] ^= True
-                opened.append(changed)
-                variants.append((row, place))
-            ways.append([row, *range(first, batch + len(variants))])
+        for place in range(count):
+            first = batch + len(passes)
+            for flipped in _subsets(gates_of.get((row, place), [])):
+                flips += [(len(passes), gate) for gate in flipped]
+                passes.append((row, place))
+            ways.append([row, *range(first, batch + len(passes))])
         others = list(product(*ways))[1:]  # the first is what was found
         trials += others
         rows += [row] * len(others)
-    where = torch.tensor(variants, device=bits.device)
-    run_rows, run_passes = where.unbind(dim=1)
+    on = unstable.device
+    run_rows, run_passes = torch.tensor(passes, device=on).unbind(dim=1)
+    variant, gate = torch.tensor(flips, device=on).unbind(dim=1)
+    bits = torch.stack([each.path.bits for each in (seen, *seen.copies.values())], dim=1)
+    opened = bits[run_rows, run_passes]
+    opened[variant, gate] ^= True
     return _Trials(
         variants=Variants(
             rows=run_rows,
-            passes=run_passes,
-            gates=ForcedGates(unstable[run_rows, run_passes], torch.stack(opened)),
+            passes=tuple(place for _, place in passes),
+            gates=ForcedGates(unstable[run_rows, run_passes], opened),
         ),
-        rows=torch.tensor(rows, device=bits.device),
-        chosen=torch.tensor(trials, device=bits.device),
+        rows=torch.tensor(rows, device=on),
+        chosen=torch.tensor(trials, device=on),
     )
 
 
