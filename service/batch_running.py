@@ -129,7 +129,7 @@ class BatchRunner(Generic[R]):
         try:
             with self._work.running(key, Counter(i.priority for i in items), size, started):
                 work = partial(self._analyse_padded, list(items), size, key)
-                result = await self.on_thread(work)
+                result, unexplained = await self.on_thread(work)
         except asyncio.CancelledError:
             abandon(items)
             raise
@@ -137,6 +137,9 @@ class BatchRunner(Generic[R]):
             _log.exception("A batch of %d images could not be analysed", len(items))
             self._fail(key, items, self._clock.now() - started)
         else:
+            for item in items:
+                if item.explained and unexplained:
+                    item.fail(BatchFailedError("The image could not be explained."))
             self._answer(key, items, size, started, result)
 
     async def shut_down(self, *, wait: bool) -> None:
@@ -166,13 +169,20 @@ class BatchRunner(Generic[R]):
         if self._failures >= self._max_failures:
             self.failing.set()
 
-    def _analyse_padded(self, items: list[Item[Row[R]]], size: int, key: str) -> R:
+    def _analyse_padded(self, items: list[Item[Row[R]]], size: int, key: str) -> tuple[R, bool]:
+        """The result, and whether those who asked for explanations get none."""
         images = [item.image for item in items]
         # Padded with an image that is there already: its numbers are as harmless as the rest.
         padding = [images[-1]] * (size - len(images))
         result = self._analyse(torch.stack(images + padding), key)
         asked = [row for row, item in enumerate(items) if item.explained]
-        return result if self._explain is None or not asked else self._explain(result, asked)
+        if self._explain is None or not asked:
+            return result, False
+        try:
+            return self._explain(result, asked), False
+        except Exception:  # noqa: BLE001  # it belongs to those who asked; the others have verdicts
+            _log.exception("%d images of a batch of %d could not be explained", len(asked), size)
+            return result, True
 
 
 def abandon(items: Iterable[Item[Row[R]]]) -> None:

@@ -24,7 +24,7 @@ from service.explanation_codec import encode_explanation
 from service.explanation_parsing import parse_explanation
 from service.explanation_tables import explanation_lines
 from service.local import LocalDetector
-from service.results import Detection, Level, Verdict
+from service.results import Detection, Level, ServerFailureError, Verdict
 from service.security.credentials import Credentials
 from service.security.principal import ALL_RIGHTS, Right
 from service.security.principals import token_digest
@@ -113,6 +113,30 @@ async def test_of_a_batch_of_several_callers_only_those_who_ask_are_explained(
     assert sum(map(len, pipeline.explained)) == 3
     assert len(pipeline.batches) < 6  # some of them shared one
     assert pipeline.threads == {"offpath-inference_0"}
+
+
+async def test_an_explanation_that_fails_costs_nobody_else_the_verdict(
+    server: DetectionServer, pipeline: Any, images: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> Any:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(server.engines.active.batcher._runner, "_explain", fails)
+    pipeline.open.clear()
+    async with AsyncClient(server.address) as client:
+        first = asyncio.create_task(client.detect([images.png(0, 1)]))
+        await asyncio.sleep(0.2)  # it holds the thread
+        plain, asking = (
+            asyncio.create_task(client.detect([images.png(0, 10)], include_explanation=asks))
+            for asks in (False, True)
+        )
+        await asyncio.sleep(0.2)  # they arrive, and share a batch
+        pipeline.open.set()
+        await first
+        with pytest.raises(ServerFailureError):
+            await asking
+        assert (await plain).detections[0].score == 10
+    assert not server.engines.active.batcher.failing.is_set()
 
 
 async def test_who_does_not_ask_costs_nothing(
