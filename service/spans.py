@@ -15,7 +15,7 @@ from typing import Self
 import grpc
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+from opentelemetry.sdk.resources import SERVICE_NAME, OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, set_span_in_context
@@ -38,6 +38,11 @@ _FAULTS = frozenset(
 _propagator = TraceContextTextMapPropagator()
 
 
+def _named_by_the_operator() -> Resource:
+    """Ourselves, unless OTEL_SERVICE_NAME or OTEL_RESOURCE_ATTRIBUTES say otherwise."""
+    return Resource.create({SERVICE_NAME: "offpath"}).merge(OTELResourceDetector().detect())
+
+
 class OpenTelemetryTracing:
     """One span for each call, and under it one for each of its stages.
 
@@ -50,7 +55,8 @@ class OpenTelemetryTracing:
 
     def __init__(self, processor: SpanProcessor) -> None:
         self._provider = TracerProvider(
-            resource=Resource.create({SERVICE_NAME: "offpath"}), shutdown_on_exit=False
+            resource=_named_by_the_operator(),
+            shutdown_on_exit=False,
         )
         self._provider.add_span_processor(processor)
         self._tracer = self._provider.get_tracer("offpath")

@@ -281,3 +281,14 @@ def test_an_endpoint_that_is_none_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match="trace_endpoint"):
         make_settings(trace_endpoint=endpoint)
+
+
+def test_the_operator_names_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    exporter = InMemorySpanExporter()
+    names = []
+    for name in (None, "gate-of-the-shop"):
+        if name is not None:
+            monkeypatch.setenv("OTEL_SERVICE_NAME", name)
+        tracing = OpenTelemetryTracing(SimpleSpanProcessor(exporter))
+        names.append(tracing._provider.resource.attributes["service.name"])
+    assert names == ["offpath", "gate-of-the-shop"]
