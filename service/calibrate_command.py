@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service.engine_option import EngineName, EngineOption, chosen_engine
-from service.offline_options import OutputOption, choice
+from service.offline_options import OutputOption, choice, local_path
 
 if TYPE_CHECKING:
     from detector.jobs.copy_agreement import CopyAgreement
@@ -75,6 +75,7 @@ def calibrate(
             help="Folder, outside of the bundle, for a page that shows what the calibration is "
             "worth; see `offpath report`.",
             metavar="DIR",
+            callback=local_path,
         ),
     ] = None,
 ) -> None:

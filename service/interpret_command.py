@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from detector.errors import InvalidInputError
-from service.offline_options import choice
+from service.offline_options import choice, local_path
 
 if TYPE_CHECKING:
     from detector.jobs.interpretation import InterpretOptions
@@ -54,6 +54,7 @@ def interpret(
         typer.Option(
             help="JSON file to write, and a page beside it, FILE.html.",
             metavar="FILE.json",
+            callback=local_path,
         ),
     ] = None,
     bundle: Annotated[

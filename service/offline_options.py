@@ -18,13 +18,14 @@ E = TypeVar("E", bound=StrEnum)
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/")
 
 
-def _folder(value: Path) -> Path:
+def local_path(option: typer.CallbackParam, value: Path | None) -> Path | None:
     """Refuse an address: as a path, s3://bucket/paths would be the folder s3: right here."""
     if _ADDRESS.match(str(value)):
+        kind, that = ("file", "one in it") if "FILE" in str(option.metavar) else ("folder", "that")
         raise InvalidInputError(
-            f"--output should be a folder. Found an address, {value}. Mount the bucket as a folder "
-            "(on a cluster: at the same place on each machine), and give that.",
-            field="output",
+            f"{option.opts[0]} should be a {kind}. Found an address, {value}. Mount the bucket as "
+            f"a folder (on a cluster: at the same place on each machine), and give {that}.",
+            field=str(option.name),
         )
     return value
 
@@ -38,7 +39,7 @@ DataOption = Annotated[
     ),
 ]
 OutputOption = Annotated[
-    Path, typer.Option(help="Folder for what is written.", metavar="DIR", callback=_folder)
+    Path, typer.Option(help="Folder for what is written.", metavar="DIR", callback=local_path)
 ]
 
 

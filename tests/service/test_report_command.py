@@ -71,3 +71,17 @@ def test_a_report_within_the_bundle_is_refused_before_anything_is_calibrated(
     assert cli.run([*CALIBRATE, "--report", "o/report"]) == 2
     assert handed_over == []
     assert "should lie outside of the bundle" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "kind"),
+    [
+        (CALIBRATE, "--report", "folder"),
+        (["interpret", "--table", "t", "--network", "n"], "--output", "file"),
+    ],
+)
+def test_an_address_is_no_place_for_a_report(
+    command: list[str], option: str, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run([*command, option, "s3://bucket/report"]) == 2
+    assert f"{option} should be a {kind}. Found an address" in capsys.readouterr().err
