@@ -113,7 +113,7 @@ def admin(
     )
     with AdminClient(server, credentials=credentials, timeout_s=timeout_s) as client:
         if reports is not None:
-            _check_promotion(client, target or "", reports)
+            target = _checked_digest(client, target or "", reports)
         loaded = _done(client, action, target or "")
     if as_json:
         typer.echo(json.dumps(asdict(loaded), indent=2))
@@ -143,12 +143,15 @@ def _reports(
     return report, against
 
 
-def _check_promotion(client: AdminClient, begin: str, reports: tuple[Path, Path]) -> None:
+def _checked_digest(client: AdminClient, begin: str, reports: tuple[Path, Path]) -> str:
+    """The whole digest that the reports allow to promote: no other bundle can take its place."""
     from service.promotion_gate import check_promotion
 
     report, against = reports
-    active = client.bundles().bundles[0].digest
-    check_promotion(digest=_whole(client, begin), report=report, active=active, against=against)
+    loaded = client.bundles()
+    digest = _whole(loaded, begin)
+    check_promotion(digest=digest, report=report, active=loaded.bundles[0].digest, against=against)
+    return digest
 
 
 def _done(client: AdminClient, action: AdminAction, target: str) -> LoadedBundles:
@@ -156,9 +159,9 @@ def _done(client: AdminClient, action: AdminAction, target: str) -> LoadedBundle
         AdminAction.LIST: client.bundles,
         AdminAction.LOAD: lambda: client.load(Path(target).absolute()),
         AdminAction.SHADOW: lambda: client.shadow(_share(target)),
-        AdminAction.PROMOTE: lambda: client.promote(_whole(client, target)),
+        AdminAction.PROMOTE: lambda: client.promote(_whole(client.bundles(), target)),
         AdminAction.ROLL_BACK: client.roll_back,
-        AdminAction.UNLOAD: lambda: client.unload(_whole(client, target)),
+        AdminAction.UNLOAD: lambda: client.unload(_whole(client.bundles(), target)),
         AdminAction.RESET_DRIFT: client.reset_drift,
     }
     return calls[action]()
@@ -171,9 +174,9 @@ def _share(text: str) -> float:
         raise typer.BadParameter(f"shadow should be followed by a share, not {text!r}") from error
 
 
-def _whole(client: AdminClient, begin: str) -> str:
+def _whole(loaded: LoadedBundles, begin: str) -> str:
     """The digest that begins so; what is ambiguous or unknown is for the server to refuse."""
-    found = [each.digest for each in client.bundles().bundles if each.digest.startswith(begin)]
+    found = [each.digest for each in loaded.bundles if each.digest.startswith(begin)]
     return found[0] if len(found) == 1 else begin
 
 
