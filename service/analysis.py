@@ -18,7 +18,7 @@ from service.codec import AnalysisCall, SentImage
 from service.decoding import Decoder, require_all
 from service.drift import DriftWatch
 from service.metrics import Metrics
-from service.security.call_record import current_call
+from service.security.call_record import Stage, current_call
 from service.security.disclosure import check_right
 from service.security.principal import ANONYMOUS, Right, current_principal
 from service.security.quotas import Quotas
@@ -131,11 +131,18 @@ class Analysis:
 
     async def _decode(self, images: tuple[SentImage, ...]) -> list[Tensor]:
         """All images at the network's input size, or every field at fault at once."""
-        started = time.perf_counter()
-        with current_call().stage("decode", len(images)):
+        record = current_call()
+        began_s = time.monotonic()
+        try:
             results = await self._decoder.all_pixels(images)
-        current_call().decode_s = seconds = time.perf_counter() - started
-        self._metrics.decode_seconds.observe(seconds)
+        finally:
+            ended_s = time.monotonic()
+            if record.stages is not None:
+                record.note(
+                    Stage(name="decode", began_s=began_s, ended_s=ended_s, images=len(images))
+                )
+        record.decode_s = ended_s - began_s
+        self._metrics.decode_seconds.observe(record.decode_s)
         return require_all(results)
 
     async def _submit(
@@ -153,7 +160,8 @@ class Analysis:
                 explained=call.include_explanation,
             )
         except BaseException as error:
-            record.note(*unanswered_stages(error, submitted_s, len(images)))
+            if record.stages is not None:
+                record.note(*unanswered_stages(error, submitted_s, len(images)))
             raise
         if record.stages is not None:
             record.note(*batch_stages(rows, submitted_s))

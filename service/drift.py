@@ -132,11 +132,11 @@ class DriftWatch:
         self._since = self._since or self._now()
         if in_campaign or not self._fair.picks(principal):
             return
-        predicted = int(findings.predicted[row])
-        if not self._monitor.observe(findings.level, float(findings.scores[row]), predicted):
+        found = findings.rows[row]
+        if not self._monitor.observe(findings.level, found.score, found.predicted):
             return
         self._counted()
-        self._shift.observe(findings.path.bits[row].numpy(), predicted)
+        self._shift.observe(findings.path.bits.numpy()[row], found.predicted)
         if self._monitor.alarm and not self.alarm:
             self._found = self._now()
             self._warn(findings.level)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from urllib.parse import unquote
@@ -71,15 +69,6 @@ class CallRecord:
     queue_s: float | None = None
     analysis_s: float | None = None
     stages: list[Stage] | None = None
-
-    @contextlib.contextmanager
-    def stage(self, name: str, images: int) -> Iterator[None]:
-        """Note a stage that ends with the block, whichever way that is."""
-        began_s = time.monotonic()
-        try:
-            yield
-        finally:
-            self.note(Stage(name=name, began_s=began_s, ended_s=time.monotonic(), images=images))
 
     def note(self, *stages: Stage) -> None:
         """Keep stages, if the call is traced."""
