@@ -22,6 +22,7 @@ Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_CAMPAIGNS = CampaignRule()
 
 
 class SettingsError(OffpathError):
@@ -156,24 +157,24 @@ class Settings(BaseSettings):
     image, and what is right to do depends on who calls. Callers without a name are told apart by
     address, those on IPv6 by its first 64 bits; behind a proxy they are one principal."""
 
-    campaign_related: Count = 32
+    campaign_related: Count = _CAMPAIGNS.related
     """Earlier nearly identical images that make a campaign. 32: more versions of one image than
     bursts of cameras and sets of thumbnails have, and black-box attacks have sent them by about
     their hundredth query."""
 
-    campaign_window_queries: Count = 1000
+    campaign_window_queries: Count = _CAMPAIGNS.queries
     """Different images of a principal that are remembered, at some 150 bytes each for the bundled
     network. 1000: to hide, an attacker has to send thirty others with each query."""
 
-    campaign_window_s: PositiveSeconds = 3600.0
+    campaign_window_s: PositiveSeconds = _CAMPAIGNS.window_s
     """How long they are remembered, seconds."""
 
-    campaign_path_share: Share = 0.025
+    campaign_path_share: Share = _CAMPAIGNS.path_share
     """Largest share of gates in which nearly identical images differ. Measured on the bundled
     network: most images differ less from themselves with weak noise or moved by one pixel, as do
     two of a hundred pairs of unrelated images of one class."""
 
-    campaign_pixel_change: Share = 10 / 255
+    campaign_pixel_change: Share = _CAMPAIGNS.pixel_change
     """Largest mean change over the cells of their thumbnails, in [0, 1] pixel scale. More than
     attacks with an epsilon of 8/255 do, and less than lies between two images of one motif."""
 
