@@ -6,7 +6,9 @@ import json
 from collections.abc import Sequence
 from typing import Final
 
-from detector.jobs.calibration_report.page.markup import (
+from detector.jobs.calibration_report.report import CalibrationReport
+from detector.jobs.evaluation.markdown import budget_text
+from detector.jobs.pages.markup import (
     Markup,
     details,
     element,
@@ -14,8 +16,6 @@ from detector.jobs.calibration_report.page.markup import (
     table,
     verbatim,
 )
-from detector.jobs.calibration_report.report import CalibrationReport
-from detector.jobs.evaluation.markdown import budget_text
 
 __all__ = ["card_part", "promise_text"]
 

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from detector.jobs.calibration_report.page.markup import Markup, element, legend
-from detector.jobs.calibration_report.page.plane import WIDTH, Axis, Plane, drawing
 from detector.jobs.calibration_report.sections import LayerGates
 from detector.jobs.evaluation.estimates import Estimate
 from detector.jobs.evaluation.figures import ScoreFigures
 from detector.jobs.evaluation.markdown import area_text, share_text
+from detector.jobs.pages.markup import Markup, element, legend
+from detector.jobs.pages.plane import WIDTH, Axis, Plane, drawing
 
 __all__ = ["Series", "colour", "curve_chart", "gate_chart", "interval_chart", "roc_chart"]
 

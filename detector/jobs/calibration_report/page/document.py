@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Final
 
 from detector.jobs.calibration_report.page.card_part import card_part, promise_text
 from detector.jobs.calibration_report.page.charts import Series, curve_chart, gate_chart
-from detector.jobs.calibration_report.page.heat_map import MOST_CLASSES, heat_map
 from detector.jobs.calibration_report.page.level_part import level_part
-from detector.jobs.calibration_report.page.markup import (
+from detector.jobs.calibration_report.report import CalibrationReport
+from detector.jobs.evaluation.figures import ScoreFigures
+from detector.jobs.evaluation.markdown import NONE_TEXT, budget_text
+from detector.jobs.pages.frame import framed, tile
+from detector.jobs.pages.heat_map import MOST_CLASSES, heat_map
+from detector.jobs.pages.markup import (
     Markup,
     details,
     element,
     section,
     table,
 )
-from detector.jobs.calibration_report.report import CalibrationReport
-from detector.jobs.evaluation.figures import ScoreFigures
-from detector.jobs.evaluation.markdown import NONE_TEXT, budget_text
 
 __all__ = ["page"]
-
-_STYLE: Final = Path(__file__).with_name("style.css")
-_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'"
-"""Even a mistake in here could not load anything."""
 
 _SECTIONS: Final = (
     ("sources", "What is measured"),
@@ -53,16 +49,7 @@ def page(report: CalibrationReport) -> str:
         section("Fewer images", *_fewer(report), id_="fewer"),
         section("Model card", card_part(report), id_="card"),
     ]
-    head = [
-        element("meta", charset="utf-8"),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", name="color-scheme", content="light dark"),
-        element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
-        element("title", f"Calibration of {report.card.digest[:12]}"),
-        element("style", Markup(_STYLE.read_text(encoding="utf-8"))),
-    ]
-    root = element("html", element("head", *head), element("body", *body), lang="en")
-    return f"<!DOCTYPE html>\n{root}\n"
+    return framed(f"Calibration of {report.card.digest[:12]}", *body)
 
 
 def _header(report: CalibrationReport, score: ScoreFigures) -> Markup:
@@ -87,21 +74,17 @@ def _tiles(report: CalibrationReport, score: ScoreFigures) -> list[Markup]:
     mean, worst = score.mean_auroc, score.worst
     gates = sum(layer.input_dependent for layer in report.gates)
     return [
-        _tile(
+        tile(
             NONE_TEXT if alarms is None else f"{alarms.pooled.rate * 100:.1f} %",
             f"clean images flagged at {budget_text(report.card.alpha)}",
         ),
-        _tile(NONE_TEXT if mean is None else f"{mean.value:.3f}", "mean AUROC over attacks"),
-        _tile(
+        tile(NONE_TEXT if mean is None else f"{mean.value:.3f}", "mean AUROC over attacks"),
+        tile(
             NONE_TEXT if worst is None else f"{worst.auroc.value:.3f}",
             "worst AUROC" if worst is None else f"worst AUROC: {worst.attack}",
         ),
-        _tile(f"{gates / report.card.gates * 100:.0f} %", "gates that depend on the image"),
+        tile(f"{gates / report.card.gates * 100:.0f} %", "gates that depend on the image"),
     ]
-
-
-def _tile(figure: str, meaning: str) -> Markup:
-    return element("div", element("strong", figure), element("span", meaning))
 
 
 def _sources(report: CalibrationReport) -> list[Markup]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from detector.jobs.calibration_report.page.charts import interval_chart, roc_chart
-from detector.jobs.calibration_report.page.heat_map import MOST_CLASSES
-from detector.jobs.calibration_report.page.markup import Markup, element, join, table
 from detector.jobs.calibration_report.report import CalibrationReport
 from detector.jobs.calibration_report.sections import LevelReport
 from detector.jobs.evaluation.estimates import Estimate, Share
 from detector.jobs.evaluation.false_alarms import ClassFalseAlarms, FalseAlarms
 from detector.jobs.evaluation.figures import AttackFigures, ShareAtBudget
 from detector.jobs.evaluation.markdown import NONE_TEXT, budget_text
+from detector.jobs.pages.heat_map import MOST_CLASSES
+from detector.jobs.pages.markup import Markup, element, join, table
 
 __all__ = ["level_part"]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from detector.jobs.calibration_report.page.heat_map import MOST_CLASSES, heat_map
-from detector.jobs.calibration_report.page.markup import Markup, details, element, table
-from detector.jobs.calibration_report.page.plane import WIDTH, drawing
 from detector.jobs.interpretation.class_distances import ClassDistances
 from detector.jobs.interpretation.interpretation import Interpretation
+from detector.jobs.pages.heat_map import MOST_CLASSES, heat_map
+from detector.jobs.pages.markup import Markup, details, element, table
+from detector.jobs.pages.plane import WIDTH, drawing
 
 __all__ = ["class_part"]
 

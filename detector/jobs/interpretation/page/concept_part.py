@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from detector.jobs.calibration_report.page.markup import Markup, element, table
 from detector.jobs.interpretation.closing import TIMES
 from detector.jobs.interpretation.combinations import CheckedRule
 from detector.jobs.interpretation.interpretation import Interpretation
 from detector.jobs.interpretation.page.texts import per_cent
+from detector.jobs.pages.markup import Markup, element, table
 
 __all__ = ["cause_part", "concept_part"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from detector.jobs.calibration_report.page.markup import Markup, element, section
 from detector.jobs.interpretation.interpretation import Interpretation
 from detector.jobs.interpretation.page.class_part import class_part
 from detector.jobs.interpretation.page.concept_part import cause_part, concept_part
@@ -12,6 +11,8 @@ from detector.jobs.interpretation.page.frame import framed
 from detector.jobs.interpretation.page.layer_part import layer_part
 from detector.jobs.interpretation.page.map_part import map_part
 from detector.jobs.interpretation.page.place_part import place_part
+from detector.jobs.pages.frame import tile
+from detector.jobs.pages.markup import Markup, element, section
 
 __all__ = ["page"]
 
@@ -75,4 +76,4 @@ def _tiles(found: Interpretation) -> list[Markup]:
     if found.closings:
         meaning = "concepts lose far more by their own gates than by random ones"
         tiles.append((f"{hurt} of {len(found.combinations)}", meaning))
-    return [element("div", element("strong", a), element("span", b)) for a, b in tiles]
+    return [tile(figure, meaning) for figure, meaning in tiles]

@@ -1,16 +1,12 @@
-"""The frame of a page: one file that asks nothing of the network."""
+"""The frame of the pages of an interpretation."""
 
 from __future__ import annotations
 
-from importlib.resources import files
 from typing import Final
 
-from detector.jobs.calibration_report.page.markup import Markup, element
+from detector.jobs.pages import frame
 
 __all__ = ["framed"]
-
-_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-"""Even a mistake in here could not load anything."""
 
 _STYLE: Final = """
 :root { --c8: #b0006d; --c9: #3d5a80; }
@@ -26,7 +22,7 @@ _STYLE: Final = """
 .near figure { margin: 0; width: 5.5rem; } .near figcaption { font-weight: 400; font-size: .8rem; }
 .near .picture { width: 4.5rem; }
 """
-"""What these pages need beside the style that they share with the calibration's."""
+"""What these pages need beside the style that all pages share."""
 
 
 def framed(title: str, *body: str) -> str:
@@ -36,14 +32,4 @@ def framed(title: str, *body: str) -> str:
         title: Its title.
         body: Its elements.
     """
-    shared = files("detector.jobs.calibration_report.page") / "style.css"
-    head = [
-        element("meta", charset="utf-8"),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", name="color-scheme", content="light dark"),
-        element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
-        element("title", title),
-        element("style", Markup(shared.read_text(encoding="utf-8") + _STYLE)),
-    ]
-    root = element("html", element("head", *head), element("body", *body), lang="en")
-    return f"<!DOCTYPE html>\n{root}\n"
+    return frame.framed(title, *body, style=_STYLE, pictures=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from detector.jobs.calibration_report.page.markup import Markup, element, legend, table
-from detector.jobs.calibration_report.page.plane import WIDTH, Axis, Plane, drawing
 from detector.jobs.evaluation.estimates import Estimate
 from detector.jobs.interpretation.interpretation import Interpretation
 from detector.jobs.interpretation.page.texts import decimal, per_cent
+from detector.jobs.pages.markup import Markup, element, legend, table
+from detector.jobs.pages.plane import WIDTH, Axis, Plane, drawing
 
 __all__ = ["layer_part"]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from detector.jobs.calibration_report.page.markup import Markup, element, legend
-from detector.jobs.calibration_report.page.plane import WIDTH, drawing
 from detector.jobs.interpretation.embedding import LayerMap
 from detector.jobs.interpretation.interpretation import Interpretation
+from detector.jobs.pages.markup import Markup, element, legend
+from detector.jobs.pages.plane import WIDTH, drawing
 
 __all__ = ["map_part"]
 

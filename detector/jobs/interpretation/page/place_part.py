@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from detector.jobs.calibration_report.page.markup import Markup, details, element, table
 from detector.jobs.interpretation.dissection import Dissection, PlacedRule
 from detector.jobs.interpretation.interpretation import Interpretation
 from detector.jobs.interpretation.page.texts import per_cent
+from detector.jobs.pages.markup import Markup, details, element, table
 
 __all__ = ["place_part"]
 

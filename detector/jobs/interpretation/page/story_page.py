@@ -13,10 +13,10 @@ from torch import Tensor
 
 from detector.explanation import NearImage
 from detector.jobs.calibration_report.page.charts import colour
-from detector.jobs.calibration_report.page.markup import Markup, element, legend, section, table
-from detector.jobs.calibration_report.page.plane import WIDTH, Axis, Plane, drawing
 from detector.jobs.interpretation.page.frame import framed
 from detector.jobs.interpretation.story import LayerStory, Story
+from detector.jobs.pages.markup import Markup, element, legend, section, table
+from detector.jobs.pages.plane import WIDTH, Axis, Plane, drawing
 
 __all__ = ["story_page"]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from detector.jobs.calibration_report.page.markup import Markup, element, join
 from detector.jobs.evaluation.estimates import Estimate
+from detector.jobs.pages.markup import Markup, element, join
 
 __all__ = ["decimal", "per_cent"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from detector.jobs.calibration_report.page.markup import Markup, element
+from detector.jobs.pages.markup import Markup, element
 
 __all__ = ["MOST_CLASSES", "heat_map"]
 

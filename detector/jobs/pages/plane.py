@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from detector.jobs.calibration_report.page.markup import Markup, element
+from detector.jobs.pages.markup import Markup, element
 
 __all__ = ["Axis", "Plane", "drawing"]
 

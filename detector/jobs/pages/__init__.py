@@ -1,0 +1,1 @@
+"""What pages of reports are made of: markup, drawings, and a frame that asks for nothing."""
