@@ -194,9 +194,8 @@ class GateCloser:
 
     def _indices(self, gates: Sequence[RuleGate]) -> NDArray[np.bool_]:
         layout = self._sample.layout
-        first = {name: part.start for name, part in zip(layout.names, layout.slices, strict=True)}
         closed = np.zeros(layout.gates, dtype=np.bool_)
-        closed[[first[gate.layer] + gate.filter for gate in gates]] = True
+        closed[[layout.gate(gate.layer, gate.filter) for gate in gates]] = True
         return closed
 
     def _random(self, closed: NDArray[np.bool_]) -> NDArray[np.bool_]:
