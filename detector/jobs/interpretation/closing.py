@@ -8,11 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from typing_extensions import override
 
 from detector.data import Images
-from detector.decoupling import Binariser, DecoupledNetwork
+from detector.decoupling import DecoupledNetwork, ForcedGates
 from detector.devices import exact_32_bit
 from detector.errors import DataError
 from detector.jobs.evaluation.estimates import Estimate, Share, difference_of
@@ -21,28 +19,13 @@ from detector.jobs.interpretation.concepts import Concept
 from detector.jobs.interpretation.sample import PathSample
 from detector.preprocessing import Preprocessing
 
-__all__ = ["TIMES", "ClosedGates", "Closing", "GateCloser"]
+__all__ = ["TIMES", "Closing", "GateCloser"]
 
 TIMES = 5
 """So many times the harm of random gates should the gates of a concept do to it."""
 
 _BATCH = 250
 _RESAMPLES = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class ClosedGates(Binariser):
-    """Some gates are closed for every image, the others decide as ever.
-
-    Args:
-        closed: Which, bool of shape (G,).
-    """
-
-    closed: Tensor
-
-    @override
-    def __call__(self, logits: Tensor, gates: slice) -> Tensor:
-        return ((logits > 0) & ~self.closed[gates]).to(logits.dtype)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -211,7 +194,8 @@ class GateCloser:
     def _right(self, rows: NDArray[np.int64], closed: NDArray[np.bool_]) -> NDArray[np.float64]:
         """1 for each image that is classified right with some gates closed, else 0."""
         device = next(self._network.parameters()).device
-        way = ClosedGates(torch.from_numpy(closed).to(device))
+        forced = torch.from_numpy(closed).to(device).unsqueeze(0)  # (1, G): for every image
+        way = ForcedGates(forced, torch.zeros_like(forced))
         right = []
         for start in range(0, len(rows), _BATCH):
             some = rows[start : start + _BATCH]
