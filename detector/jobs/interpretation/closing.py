@@ -16,6 +16,7 @@ from detector.errors import DataError
 from detector.jobs.evaluation.estimates import Estimate, Share, difference_of
 from detector.jobs.interpretation.combinations import Combination, RuleGate
 from detector.jobs.interpretation.concepts import Concept
+from detector.jobs.interpretation.resamples import resample_weights
 from detector.jobs.interpretation.sample import PathSample
 from detector.preprocessing import Preprocessing
 
@@ -154,9 +155,12 @@ class GateCloser:
         lost_at_random: NDArray[np.float64],
     ) -> Closing:
         """Figures out of what each image lost: 1 where it was right before only, -1 after only."""
-        images, draws = self._resamples(len(lost)), self._resamples(self._draws)
+        images, draws = (
+            resample_weights(size, _RESAMPLES, self._generator) for size in (len(lost), self._draws)
+        )
         replicates = np.einsum("rd,dn,rn->r", draws, lost_at_random, images, optimize=True)
-        harm, random = _harm(lost), _estimate(float(lost_at_random.mean()), replicates)
+        harm = _harm(lost)
+        random = Estimate.of_replicates(float(lost_at_random.mean()), replicates)
         return Closing(
             concept=name,
             gates=gates,
@@ -208,11 +212,6 @@ class GateCloser:
             self._done(len(some))
         return np.concatenate(right).astype(np.float64)
 
-    def _resamples(self, count: int) -> NDArray[np.float64]:
-        """Weights of each resample, each row with the sum 1, (R, count)."""
-        even = np.full(count, 1 / count)
-        return self._generator.multinomial(count, even, size=_RESAMPLES) / count
-
 
 def _harm(lost: NDArray[np.float64]) -> Estimate:
     """The mean of what each image lost; no resample would tell how little few images can tell."""
@@ -224,9 +223,3 @@ def _times(factor: float, estimate: Estimate) -> Estimate:
     return Estimate(
         value=factor * estimate.value, low=factor * estimate.low, high=factor * estimate.high
     )
-
-
-def _estimate(value: float, replicates: NDArray[np.float64]) -> Estimate:
-    low, high = np.quantile(replicates, [0.025, 0.975])
-    # Of very few images no resample need lie on one side of the value.
-    return Estimate(value=value, low=min(float(low), value), high=max(float(high), value))
