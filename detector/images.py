@@ -18,7 +18,7 @@ from torch import Tensor
 
 from detector.errors import ImageError
 
-__all__ = ["ImageLimits", "decode_image", "image_from_pixels", "small_png_size"]
+__all__ = ["ImageLimits", "decode_image", "image_from_pixels", "is_png", "small_png_size"]
 
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _JPEG_MAGIC = b"\xff\xd8\xff"
@@ -133,6 +133,11 @@ def decode_image(data: bytes, *, limits: ImageLimits = _DEFAULT_LIMITS) -> Tenso
     return _decode(data, header.format, limits)
 
 
+def is_png(data: bytes) -> bool:
+    """Whether a file says of itself that it is a PNG."""
+    return data.startswith(_PNG_MAGIC)
+
+
 def small_png_size(data: bytes) -> tuple[int, int] | None:
     """Height and width of a PNG that takes less time to decode than a thread to wake up.
 
@@ -146,7 +151,7 @@ def small_png_size(data: bytes) -> tuple[int, int] | None:
         The size that its header gives; None for every other file.
     """
     start = _PNG_PIXELS_START
-    if not data.startswith(_PNG_MAGIC) or data[start + 4 : start + 8] != b"IDAT":
+    if not is_png(data) or data[start + 4 : start + 8] != b"IDAT":
         return None
     length = int.from_bytes(data[start : start + 4], "big")
     if len(data) != start + length + 2 * _PNG_CHUNK_FRAME:  # its frame, and the empty last chunk
@@ -195,7 +200,7 @@ def _channels_first(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> 
 def _read_header(data: bytes) -> _Header:
     if not data:
         raise ImageError("An image should be a PNG, JPEG or WebP file. Found no bytes.")
-    if data.startswith(_PNG_MAGIC):
+    if is_png(data):
         return _png_header(data)
     if data.startswith(_JPEG_MAGIC):
         return _Header(format="JPEG")  # its size stands deep in the file; Pillow reads it lazily

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
@@ -56,6 +57,41 @@ class PathLayout:
     def layer_of_gate(self) -> Tensor:
         """Index of the layer that each gate belongs to, int64 of shape (G,)."""
         return torch.repeat_interleave(torch.arange(self.layers), torch.tensor(self.sizes))
+
+    def place(self, gate: int) -> tuple[str, int]:
+        """Where a gate is: the name of its layer, and the index of its filter in it, from 0.
+
+        Args:
+            gate: Index among all gates of the network, in 0..G-1.
+
+        Raises:
+            ValueError: If there is no such gate.
+        """
+        if not 0 <= gate < self.gates:
+            raise ValueError(f"A gate should be one of 0 to {self.gates - 1}. Found {gate}.")
+        stops = tuple(accumulate(self.sizes))
+        layer = bisect_right(stops, gate)
+        return self.names[layer], gate - stops[layer] + self.sizes[layer]
+
+    def gate(self, layer: str, filter: int) -> int:  # noqa: A002 - what it is called everywhere
+        """Index of a gate among all gates of the network.
+
+        Args:
+            layer: Name of its layer.
+            filter: Index of its filter in the layer, from 0.
+
+        Raises:
+            ValueError: If there is no such layer, or no such filter in it.
+        """
+        if layer not in self.names:
+            raise ValueError(f"A layer should be one of {', '.join(self.names)}. Found {layer}.")
+        index = self.names.index(layer)
+        if not 0 <= filter < self.sizes[index]:
+            raise ValueError(
+                f"A filter of {layer} should be one of 0 to {self.sizes[index] - 1}. "
+                f"Found {filter}."
+            )
+        return sum(self.sizes[:index]) + filter
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,6 +4,7 @@ from detector.decoupling.backbones import Backbone, build_backbone
 from detector.decoupling.gates import (
     Binariser,
     ControllingModule,
+    ForcedGates,
     Frozen,
     GateNoise,
     Relaxed,
@@ -39,6 +40,7 @@ __all__ = [
     "DecoupledOutput",
     "DecouplingLoss",
     "Distillation",
+    "ForcedGates",
     "Frozen",
     "GateMargin",
     "GateNoise",

@@ -20,6 +20,7 @@ from detector.row_blocks import in_blocks
 __all__ = [
     "Binariser",
     "ControllingModule",
+    "ForcedGates",
     "Frozen",
     "GateNoise",
     "Relaxed",
@@ -97,6 +98,27 @@ class Frozen(Binariser):
     @override
     def __call__(self, logits: Tensor, gates: slice) -> Tensor:
         return (logits > 0).to(logits.dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class ForcedGates(Binariser):
+    """Some gates of some images are set, the others decide as ever.
+
+    Args:
+        forced: Which, bool of shape (B, G); of shape (1, G), those of every image.
+        open_gates: What those are set to, of the same shape.
+    """
+
+    forced: Tensor
+    open_gates: Tensor
+
+    @override
+    def __call__(self, logits: Tensor, gates: slice) -> Tensor:
+        return self.bits(logits, gates).to(logits.dtype)
+
+    def bits(self, logits: Tensor, gates: slice) -> Tensor:
+        """Which gates are open, bool of shape (B, C)."""
+        return torch.where(self.forced[:, gates], self.open_gates[:, gates], logits > 0)
 
 
 class _ClippedStraightThrough(torch.autograd.Function):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from detector.data import CalibrationImages, FitImages, Splits, TestImages, TrainImages
 from detector.path_table import SplitName
 
-__all__ = ["AnyImages", "ImageOrder"]
+__all__ = ["AnyImages", "ImageOrder", "images_of"]
 
 AnyImages = TrainImages | FitImages | CalibrationImages | TestImages
 """The images of one split, whichever it is."""
@@ -39,14 +39,15 @@ class ImageOrder:
             name: Which split.
             limit: How many images are asked for; all by default.
         """
-        images = _images(splits, name)
+        images = images_of(splits, name)
         # Folders list their images class by class: the first of them would all be of one class.
         order = np.random.default_rng(20200823).permutation(len(images))
         asked = len(order) if limit is None else min(limit, len(order))
         return cls(images=images, order=order, asked=asked)
 
 
-def _images(splits: Splits, name: SplitName) -> AnyImages:
+def images_of(splits: Splits, name: SplitName) -> AnyImages:
+    """The images of a split, by its name."""
     match name:
         case SplitName.TRAIN:
             return splits.train

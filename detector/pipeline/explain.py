@@ -103,11 +103,6 @@ def _gates(
 ) -> list[tuple[ExplainedGate, ...]]:
     """Those that add to the distance, most first."""
     layout = path.layout
-    places = [
-        (name, number)
-        for name, size in zip(layout.names, layout.sizes, strict=True)
-        for number in range(size)
-    ]
     most = evidence.contributions.topk(min(_MOST, layout.gates), dim=1)
     columns = (
         most.values,
@@ -119,7 +114,7 @@ def _gates(
     facts = torch.stack([column.double() for column in columns], dim=2)  # (B, N, 5)
     return [
         tuple(
-            _gate(places[gate], tuple(of_gate), class_names[label])
+            _gate(layout.place(gate), tuple(of_gate), class_names[label])
             for gate, of_gate in zip(gates, of_image, strict=True)
             if of_gate[0] > 0
         )

@@ -8,38 +8,16 @@ from itertools import combinations, product
 
 import torch
 from torch import Tensor
-from typing_extensions import override
 
 from detector.conformal import ConformalTable
-from detector.decoupling import Binariser
+from detector.decoupling import ForcedGates
 from detector.pipeline.device_noise import DeviceNoise
 from detector.scoring import Observation
 
-__all__ = ["ForcedGates", "Rejudged", "Steadiness", "Variants", "examine"]
+__all__ = ["Rejudged", "Steadiness", "Variants", "examine"]
 
 _MOST_TRIED = 3
 """Unstable gates of an image of which every combination is tried: seven scores at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class ForcedGates(Binariser):
-    """Some gates of some images are set, the others decide as ever.
-
-    Args:
-        forced: Which, bool of shape (B, G).
-        open_gates: What those are set to, bool of shape (B, G).
-    """
-
-    forced: Tensor
-    open_gates: Tensor
-
-    @override
-    def __call__(self, logits: Tensor, gates: slice) -> Tensor:
-        return self.bits(logits, gates).to(logits.dtype)
-
-    def bits(self, logits: Tensor, gates: slice) -> Tensor:
-        """Which gates are open, bool of shape (B, C)."""
-        return torch.where(self.forced[:, gates], self.open_gates[:, gates], logits > 0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -42,6 +42,35 @@ def test_layer_of_gate_agrees_with_the_slices(found):
         assert (owners[part] == index).all()
 
 
+@given(sizes)
+def test_each_gate_is_found_again_by_its_layer_and_filter(found):
+    layout = layout_of(found)
+    places = [layout.place(gate) for gate in range(layout.gates)]
+    assert places == [
+        (f"layer{layer}", number) for layer, size in enumerate(found) for number in range(size)
+    ]
+    assert [layout.gate(*place) for place in places] == list(range(layout.gates))
+
+
+@pytest.mark.parametrize("gate", [-1, 5])
+def test_a_gate_that_the_network_has_not_is_refused(gate):
+    with pytest.raises(ValueError, match=f"should be one of 0 to 4. Found {gate}"):
+        LAYOUT.place(gate)
+
+
+@pytest.mark.parametrize(
+    ("layer", "number", "message"),
+    [
+        ("c", 0, "one of a, b. Found c"),
+        ("a", 2, "filter of a should be one of 0 to 1. Found 2"),
+        ("b", -1, "filter of b should be one of 0 to 2. Found -1"),
+    ],
+)
+def test_a_place_that_the_network_has_not_is_refused(layer, number, message):
+    with pytest.raises(ValueError, match=message):
+        LAYOUT.gate(layer, number)
+
+
 @settings(deadline=None)  # the first example loads parts of torch
 @given(sizes, st.integers(0, 5))
 def test_the_layers_of_a_batch_joined_again_are_the_batch(found, images):

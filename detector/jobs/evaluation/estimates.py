@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import betainc, betaincinv
 
 from detector.errors import InvalidInputError
@@ -39,6 +39,20 @@ class Estimate:
                 f"Found {self.value:g} [{self.low:g}, {self.high:g}].",
                 field="estimate",
             )
+
+    @classmethod
+    def of_replicates(cls, value: float, replicates: NDArray[np.float64]) -> Estimate:
+        """A figure with the 95 % percentile interval of its resamples, widened to hold it.
+
+        Args:
+            value: The figure.
+            replicates: The same of each resample, shape (R,); those that are not finite are left
+                out, and where none is, the interval is the figure itself.
+        """
+        finite = replicates[np.isfinite(replicates)]
+        low, high = np.quantile(finite, [0.025, 0.975]) if len(finite) else (value, value)
+        # Of very few images no resample need lie on one side of the value.
+        return cls(value=value, low=min(float(low), value), high=max(float(high), value))
 
     def contains(self, expected: float) -> bool:
         """Whether a value lies within the interval."""

@@ -116,26 +116,30 @@ def layer_gates(rates: ClassRates) -> tuple[LayerGates, ...]:
 
 
 def class_rates(
-    table: PathTable, split: SplitName, *, shuffled: np.random.Generator | None = None
-) -> ClassRates:
+    table: PathTable, split: SplitName, generator: np.random.Generator
+) -> tuple[ClassRates, ClassRates]:
     """Rates over all clean images of a split, a few of them in memory at a time.
 
     Args:
         table: The path table.
         split: Which split; of at least one image.
-        shuffled: Where given, labels are shuffled with it within each batch: the control, in
-            which paths have nothing to do with classes.
+        generator: Shuffles the labels within each batch.
+
+    Returns:
+        The rates, and those with shuffled labels: the control, in which paths have nothing to do
+        with classes.
 
     Raises:
         DataError: If the table does not hold the split.
     """
     layout, classes = table.info.layout, len(table.info.class_names)
-    total = ClassRates(
+    none = ClassRates(
         layout=layout, counts=np.zeros(classes), open_counts=np.zeros((classes, layout.gates))
     )
+    found = shuffled = none
     for batch in table.batches(split):
-        labels = batch.labels.numpy()
-        labels = labels if shuffled is None else shuffled.permutation(labels)
-        bits = batch.path.bits.numpy()
-        total += ClassRates.of(bits, labels, layout=layout, classes=classes)
-    return total
+        labels, bits = batch.labels.numpy(), batch.path.bits.numpy()
+        found += ClassRates.of(bits, labels, layout=layout, classes=classes)
+        others = generator.permutation(labels)
+        shuffled += ClassRates.of(bits, others, layout=layout, classes=classes)
+    return found, shuffled

@@ -8,41 +8,25 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from typing_extensions import override
 
 from detector.data import Images
-from detector.decoupling import Binariser, DecoupledNetwork
+from detector.decoupling import DecoupledNetwork, ForcedGates
 from detector.devices import exact_32_bit
 from detector.errors import DataError
 from detector.jobs.evaluation.estimates import Estimate, Share, difference_of
 from detector.jobs.interpretation.combinations import Combination, RuleGate
 from detector.jobs.interpretation.concepts import Concept
+from detector.jobs.interpretation.resamples import resample_weights
 from detector.jobs.interpretation.sample import PathSample
 from detector.preprocessing import Preprocessing
 
-__all__ = ["TIMES", "ClosedGates", "Closing", "GateCloser"]
+__all__ = ["TIMES", "Closing", "GateCloser"]
 
 TIMES = 5
 """So many times the harm of random gates should the gates of a concept do to it."""
 
 _BATCH = 250
 _RESAMPLES = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class ClosedGates(Binariser):
-    """Some gates are closed for every image, the others decide as ever.
-
-    Args:
-        closed: Which, bool of shape (G,).
-    """
-
-    closed: Tensor
-
-    @override
-    def __call__(self, logits: Tensor, gates: slice) -> Tensor:
-        return ((logits > 0) & ~self.closed[gates]).to(logits.dtype)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -171,9 +155,12 @@ class GateCloser:
         lost_at_random: NDArray[np.float64],
     ) -> Closing:
         """Figures out of what each image lost: 1 where it was right before only, -1 after only."""
-        images, draws = self._resamples(len(lost)), self._resamples(self._draws)
+        images, draws = (
+            resample_weights(size, _RESAMPLES, self._generator) for size in (len(lost), self._draws)
+        )
         replicates = np.einsum("rd,dn,rn->r", draws, lost_at_random, images, optimize=True)
-        harm, random = _harm(lost), _estimate(float(lost_at_random.mean()), replicates)
+        harm = _harm(lost)
+        random = Estimate.of_replicates(float(lost_at_random.mean()), replicates)
         return Closing(
             concept=name,
             gates=gates,
@@ -194,9 +181,8 @@ class GateCloser:
 
     def _indices(self, gates: Sequence[RuleGate]) -> NDArray[np.bool_]:
         layout = self._sample.layout
-        first = {name: part.start for name, part in zip(layout.names, layout.slices, strict=True)}
         closed = np.zeros(layout.gates, dtype=np.bool_)
-        closed[[first[gate.layer] + gate.filter for gate in gates]] = True
+        closed[[layout.gate(gate.layer, gate.filter) for gate in gates]] = True
         return closed
 
     def _random(self, closed: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -212,7 +198,8 @@ class GateCloser:
     def _right(self, rows: NDArray[np.int64], closed: NDArray[np.bool_]) -> NDArray[np.float64]:
         """1 for each image that is classified right with some gates closed, else 0."""
         device = next(self._network.parameters()).device
-        way = ClosedGates(torch.from_numpy(closed).to(device))
+        forced = torch.from_numpy(closed).to(device).unsqueeze(0)  # (1, G): for every image
+        way = ForcedGates(forced, torch.zeros_like(forced))
         right = []
         for start in range(0, len(rows), _BATCH):
             some = rows[start : start + _BATCH]
@@ -225,11 +212,6 @@ class GateCloser:
             self._done(len(some))
         return np.concatenate(right).astype(np.float64)
 
-    def _resamples(self, count: int) -> NDArray[np.float64]:
-        """Weights of each resample, each row with the sum 1, (R, count)."""
-        even = np.full(count, 1 / count)
-        return self._generator.multinomial(count, even, size=_RESAMPLES) / count
-
 
 def _harm(lost: NDArray[np.float64]) -> Estimate:
     """The mean of what each image lost; no resample would tell how little few images can tell."""
@@ -241,9 +223,3 @@ def _times(factor: float, estimate: Estimate) -> Estimate:
     return Estimate(
         value=factor * estimate.value, low=factor * estimate.low, high=factor * estimate.high
     )
-
-
-def _estimate(value: float, replicates: NDArray[np.float64]) -> Estimate:
-    low, high = np.quantile(replicates, [0.025, 0.975])
-    # Of very few images no resample need lie on one side of the value.
-    return Estimate(value=value, low=min(float(low), value), high=max(float(high), value))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from detector.errors import DataError
 from detector.jobs.evaluation.estimates import Estimate, Share
 from detector.jobs.interpretation.concepts import Concept
-from detector.jobs.interpretation.rules import Rule, best_single, grow_rules
+from detector.jobs.interpretation.rules import Rule, best_single, grow_rules, in_words
 from detector.jobs.interpretation.sample import PathSample
 from detector.paths import PathLayout
 
@@ -61,11 +61,7 @@ class CheckedRule:
             f"{gate.layer}:{gate.filter} {'open' if gate.is_open else 'closed'}"
             for gate in self.gates
         ]
-        if self.at_least == len(states):
-            return " and ".join(states)
-        if self.at_least == 1:
-            return " or ".join(states)
-        return f"at least {self.at_least} of {', '.join(states)}"
+        return in_words(states, self.at_least)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -181,9 +177,8 @@ def _checked(
 
 
 def _named(gate: int, is_open: bool, layout: PathLayout) -> RuleGate:  # noqa: FBT001 - a state
-    layer = int(layout.layer_of_gate()[gate])
-    first = layout.slices[layer].start
-    return RuleGate(layer=layout.names[layer], filter=gate - first, is_open=is_open)
+    layer, number = layout.place(gate)
+    return RuleGate(layer=layer, filter=number, is_open=is_open)
 
 
 def _mean_of(first: Estimate, second: Estimate) -> Estimate:

@@ -12,13 +12,12 @@ concept says that it has none. Of images without a line, nothing is known.
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from detector.errors import DataError
 from detector.jobs.interpretation.concepts import LabelledConcept
+from detector.jobs.interpretation.csv_lines import no_concept, read_lines, wrong_line
 from detector.path_table import PathTable, SplitName
 
 __all__ = ["read_concepts"]
@@ -50,13 +49,13 @@ def read_concepts(
     Raises:
         DataError: If the file cannot be read or a line is wrong; its number is told.
     """
-    lines = list(_lines(path, splits))
+    lines = [_line(path, number, fields, splits) for number, fields in read_lines(path, _HEADER)]
     if not lines:
         raise DataError(f"{path} should hold lines of split,image,concept. Found the header alone.")
     _check_images(path, lines, table)
     concepts = dict.fromkeys(line.concept for line in lines if line.concept)
     if not concepts:
-        raise DataError(f"{path} should name at least one concept. Found none in any line.")
+        raise no_concept(path)
     images = dict.fromkeys(line.image for line in lines)
     found = []
     for name in concepts:
@@ -76,31 +75,16 @@ def read_concepts(
     return tuple(found)
 
 
-def _lines(path: Path, splits: tuple[SplitName, ...]) -> Iterator[_Line]:
-    try:
-        with path.open(newline="", encoding="utf-8") as stream:
-            reader = csv.reader(stream, strict=True)
-            header = next(reader, [])
-            if [each.strip() for each in header] != _HEADER:
-                raise DataError(
-                    f"{path}, line 1: the header should be {','.join(_HEADER)}. "
-                    f"Found {','.join(header)!r}. Write it so."
-                )
-            for fields in reader:
-                if fields:
-                    yield _line(path, reader.line_num, [each.strip() for each in fields], splits)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} should be a readable CSV file. Found: {error}.") from error
-
-
 def _line(path: Path, number: int, fields: list[str], splits: tuple[SplitName, ...]) -> _Line:
     if len(fields) != len(_HEADER):
-        raise _wrong(path, number, "a split, an image and a concept", ",".join(fields))
+        raise wrong_line(path, number, "a split, an image and a concept", repr(",".join(fields)))
     split, image, concept = fields
     if split not in splits:
-        raise _wrong(path, number, f"a split that is looked at, {' or '.join(splits)}", split)
+        raise wrong_line(
+            path, number, f"a split that is looked at, {' or '.join(splits)}", repr(split)
+        )
     if not (image.isascii() and image.isdigit()):
-        raise _wrong(path, number, "the index of an image, from 0", image)
+        raise wrong_line(path, number, "the index of an image, from 0", repr(image))
     return _Line(number=number, image=(SplitName(split), int(image)), concept=concept)
 
 
@@ -113,8 +97,6 @@ def _check_images(path: Path, lines: list[_Line], table: PathTable) -> None:
     for line in lines:
         if line.image in missing:
             split, index = line.image
-            raise _wrong(path, line.number, f"a {split} image of {table.folder}", str(index))
-
-
-def _wrong(path: Path, number: int, should: str, found: str) -> DataError:
-    return DataError(f"{path}, line {number}: there should be {should}. Found {found!r}.")
+            raise wrong_line(
+                path, line.number, f"a {split} image of {table.folder}", repr(str(index))
+            )

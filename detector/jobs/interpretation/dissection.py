@@ -18,6 +18,7 @@ from detector.jobs.interpretation.lit_filters import (
 )
 from detector.jobs.interpretation.mask_file import MaskedImages
 from detector.jobs.interpretation.pixel_rules import Cover, PixelRule, PixelSums, grow_rule
+from detector.jobs.interpretation.rules import in_words
 from detector.paths import PathLayout
 
 __all__ = ["MOST_FILTERS", "PASSES", "Dissection", "PlacedFilter", "PlacedRule", "dissect"]
@@ -71,12 +72,7 @@ class PlacedRule:
     @property
     def sentence(self) -> str:
         """The rule in plain words."""
-        names = [each.name for each in self.filters]
-        if self.at_least == len(names):
-            return " and ".join(names)
-        if self.at_least == 1:
-            return " or ".join(names)
-        return f"at least {self.at_least} of {', '.join(names)}"
+        return in_words([each.name for each in self.filters], self.at_least)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -202,14 +198,7 @@ def _halves(images: MaskedImages, seed: int) -> tuple[list[int], list[int]]:
 
 
 def _named(found: LitFilter, layout: PathLayout) -> PlacedFilter:
-    layer, part = next(
-        (name, part)
-        for name, part in zip(layout.names, layout.slices, strict=True)
-        if found.gate < part.stop
-    )
+    layer, number = layout.place(found.gate)
     return PlacedFilter(
-        layer=layer,
-        filter=found.gate - part.start,
-        top_share=found.top_share,
-        threshold=found.threshold,
+        layer=layer, filter=number, top_share=found.top_share, threshold=found.threshold
     )

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from detector.data import Images, Splits
+from detector.data import Splits
 from detector.decoupling import DecoupledNetwork
 from detector.errors import DataError, InvalidInputError
 from detector.fingerprints import network_digest
+from detector.jobs.image_order import images_of
 from detector.jobs.interpretation.class_distances import class_distances
 from detector.jobs.interpretation.class_rates import class_rates, layer_gates
 from detector.jobs.interpretation.closing import Closing, GateCloser
@@ -115,8 +116,7 @@ def interpret(
     masked = _masked(options, splits)
     learn = read_sample(table, options.learn, limit=options.limit, seed=options.seed)
     check = read_sample(table, options.check, limit=options.limit, seed=options.seed)
-    rates = class_rates(table, options.learn)
-    shuffled = class_rates(table, options.learn, shuffled=np.random.default_rng(options.seed))
+    rates, shuffled = class_rates(table, options.learn, np.random.default_rng(options.seed))
     combinations = _combinations(concepts, learn, check, options)
     return Interpretation(
         network=info.network,
@@ -164,7 +164,7 @@ def _masked(options: InterpretOptions, splits: Splits | None) -> MaskedImages | 
             "Give --data too, or leave out --masks.",
             field="masks",
         )
-    return read_masks(options.masks, _images(splits, options.check), splits.preprocessing)
+    return read_masks(options.masks, images_of(splits, options.check), splits.preprocessing)
 
 
 def _probes(learn: PathSample, check: PathSample, options: InterpretOptions) -> Probes:
@@ -207,7 +207,7 @@ def _closings(
     with Progress.shown("Closing gates", total, quiet=options.quiet) as progress:
         closer = GateCloser(
             network,
-            _images(splits, options.check),
+            images_of(splits, options.check),
             splits.preprocessing,
             check,
             limit=options.closed_images,
@@ -233,12 +233,3 @@ def _dissections(
             seed=options.seed,
             done=progress.advance,
         )
-
-
-def _images(splits: Splits, split: SplitName) -> Images:
-    return {
-        SplitName.TRAIN: splits.train,
-        SplitName.FIT: splits.fit,
-        SplitName.CALIBRATION: splits.calibration,
-        SplitName.TEST: splits.test,
-    }[split]

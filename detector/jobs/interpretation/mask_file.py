@@ -14,8 +14,7 @@ the concept; a line without mask and concept says that an image has none.
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,14 +22,14 @@ import torch
 from torch import Tensor
 
 from detector.data import Images
-from detector.errors import DataError, ImageError
-from detector.images import decode_image
+from detector.errors import ImageError
+from detector.images import decode_image, is_png
+from detector.jobs.interpretation.csv_lines import no_concept, read_lines, wrong_line
 from detector.preprocessing import Preprocessing
 
 __all__ = ["MaskedImages", "read_masks"]
 
 _HEADER = ["image", "mask", "concept"]
-_PNG = b"\x89PNG\r\n\x1a\n"
 _LEAST = 2
 """Images of a concept: one to find filters with, and one to check them on."""
 
@@ -106,25 +105,25 @@ class MaskedImages:
         try:
             return decode_image(line.image.read_bytes())
         except (OSError, ImageError) as error:
-            raise _wrong(self.path, line.number, "a readable image", error) from error
+            raise wrong_line(self.path, line.number, "a readable image", error) from error
 
     def _mask(self, line: _Line, file: Path, picture: Tensor) -> Tensor:
         try:
             content = file.read_bytes()
             mask = decode_image(content)
         except (OSError, ImageError) as error:
-            raise _wrong(self.path, line.number, "a readable mask", error) from error
-        if not content.startswith(_PNG):
-            raise _wrong(self.path, line.number, "a PNG mask, which keeps every pixel", file)
+            raise wrong_line(self.path, line.number, "a readable mask", error) from error
+        if not is_png(content):
+            raise wrong_line(self.path, line.number, "a PNG mask, which keeps every pixel", file)
         (height, width), (rows, columns) = picture.shape[1:], mask.shape[1:]
         if (height, width) != (rows, columns):
             should = f"a mask of the image's {width} x {height} pixels"
-            raise _wrong(self.path, line.number, should, f"{file} of {columns} x {rows}")
+            raise wrong_line(self.path, line.number, should, f"{file} of {columns} x {rows}")
         marked = (mask != 0).any(dim=0).to(torch.uint8) * 255
         seen = self.preprocessing.fit(marked.expand(3, -1, -1).contiguous())[0] > 127
         if not seen.any():
             should = f"a mask that marks some of what the network sees of {line.concept!r}"
-            raise _wrong(self.path, line.number, should, f"nothing in {file}")
+            raise wrong_line(self.path, line.number, should, f"nothing in {file}")
         return seen
 
 
@@ -141,10 +140,11 @@ def read_masks(path: Path, images: Images, preprocessing: Preprocessing) -> Mask
     """
     known = set(images.ids.tolist())
     by_image: dict[int | Path, list[_Line]] = {}
-    for line in _lines(path):
+    for number, fields in read_lines(path, _HEADER):
+        line = _line(path, number, fields)
         if isinstance(line.image, int) and line.image not in known:
             should = f"the index of one of {len(known)} images that are checked on"
-            raise _wrong(path, line.number, should, line.image)
+            raise wrong_line(path, line.number, should, line.image)
         by_image.setdefault(line.image, []).append(line)
     lines = list(by_image.values())
     concepts = _concepts(path, lines)
@@ -163,46 +163,25 @@ def _concepts(path: Path, lines: Sequence[Sequence[_Line]]) -> tuple[str, ...]:
             images.setdefault(line.concept, set()).add(line.image)
             first.setdefault(line.concept, line.number)
     if not images:
-        raise DataError(f"{path} should name at least one concept. Found none in any line.")
+        raise no_concept(path)
     for name, having in images.items():
         if len(having) < _LEAST:
             should = f"masks of {name!r} for at least {_LEAST} images"
-            raise _wrong(path, first[name], should, f"{len(having)} in the whole file")
+            raise wrong_line(path, first[name], should, f"{len(having)} in the whole file")
     return tuple(images)
-
-
-def _lines(path: Path) -> Iterator[_Line]:
-    try:
-        with path.open(newline="", encoding="utf-8") as stream:
-            reader = csv.reader(stream, strict=True)
-            header = next(reader, [])
-            if [each.strip() for each in header] != _HEADER:
-                raise DataError(
-                    f"{path}, line 1: the header should be {','.join(_HEADER)}. "
-                    f"Found {','.join(header)!r}. Write it so."
-                )
-            for fields in reader:
-                if fields:
-                    yield _line(path, reader.line_num, [each.strip() for each in fields])
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} should be a readable CSV file. Found: {error}.") from error
 
 
 def _line(path: Path, number: int, fields: list[str]) -> _Line:
     if len(fields) != len(_HEADER):
-        raise _wrong(path, number, "an image, a mask and a concept", ",".join(fields))
+        raise wrong_line(path, number, "an image, a mask and a concept", ",".join(fields))
     image, mask, concept = fields
     if not image:
-        raise _wrong(path, number, "an image", ",".join(fields))
+        raise wrong_line(path, number, "an image", ",".join(fields))
     if bool(mask) != bool(concept):
-        raise _wrong(path, number, "both a mask and a concept, or neither", ",".join(fields))
+        raise wrong_line(path, number, "both a mask and a concept, or neither", ",".join(fields))
     return _Line(
         number=number,
         image=int(image) if image.isascii() and image.isdigit() else path.parent / image,
         mask=path.parent / mask if mask else None,
         concept=concept,
     )
-
-
-def _wrong(path: Path, number: int, should: str, found: object) -> DataError:
-    return DataError(f"{path}, line {number}: there should be {should}. Found {found}.")

@@ -126,15 +126,11 @@ class PixelSums:
 
 
 def _ratio(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Shares; of resamples without any such pixel no number, which `_estimate` leaves out."""
+    """Shares; of resamples without any such pixel no number, which is left out of the interval."""
     with np.errstate(invalid="ignore"):
         return part / whole
 
 
 def _estimate(values: NDArray[np.float64]) -> Estimate:
     """The first value, with the interval of the others."""
-    value = float(values[0])
-    drawn = values[1:][np.isfinite(values[1:])]
-    low, high = np.quantile(drawn, [0.025, 0.975]) if len(drawn) else (value, value)
-    # Of very few images no resample need lie on one side of the value.
-    return Estimate(value=value, low=min(float(low), value), high=max(float(high), value))
+    return Estimate.of_replicates(float(values[0]), values[1:])

@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 
 from detector.errors import DataError
 from detector.jobs.evaluation.estimates import Estimate, Share
+from detector.jobs.interpretation.resamples import resample_weights
 from detector.jobs.interpretation.sample import PathSample
 
 __all__ = ["LayerProbe", "Probes", "probe_layers"]
@@ -122,8 +123,7 @@ class _Prober:
         # would hit or miss together, and no interval over images would hold.
         self._shuffled = generator.permutation(learn.labels), generator.permutation(check.labels)
         self._prior = np.bincount(check.labels, minlength=len(check.class_names)) / len(check)
-        even = np.full(len(check), 1 / len(check))
-        self._draws = generator.multinomial(len(check), even, size=_DRAWS) / len(check)
+        self._draws = resample_weights(len(check), _DRAWS, generator)
 
     def probe(self, name: str, part: slice) -> LayerProbe:
         sides = self._learn.bits[:, part], self._check.bits[:, part]

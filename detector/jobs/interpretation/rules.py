@@ -7,12 +7,13 @@ read aloud.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["GateState", "Rule", "best_single", "grow_rules"]
+__all__ = ["GateState", "Rule", "best_single", "grow_rules", "in_words"]
 
 _APART = 0.02
 """Weight of how far the counts lie apart: decides where balanced accuracies are nearly alike, and
@@ -61,6 +62,20 @@ class Rule:
         wanted = np.array([state.is_open for state in self.states])
         holding: NDArray[np.bool_] = (bits[:, gates] == wanted).sum(axis=1) >= self.at_least
         return holding
+
+
+def in_words(parts: Sequence[str], at_least: int) -> str:
+    """A rule in plain words.
+
+    Args:
+        parts: What it is made of, each in words.
+        at_least: How many of them it asks for, from 1 to all.
+    """
+    if at_least == len(parts):
+        return " and ".join(parts)
+    if at_least == 1:
+        return " or ".join(parts)
+    return f"at least {at_least} of {', '.join(parts)}"
 
 
 def best_single(bits: NDArray[np.bool_], members: NDArray[np.bool_]) -> Rule:

@@ -33,6 +33,22 @@ def truth(negatives, positives):
     return np.r_[np.zeros(len(negatives)), np.ones(len(positives))]
 
 
+def test_the_interval_of_replicates_holds_95_per_cent_of_the_finite_ones():
+    replicates = np.r_[np.linspace(0, 1, 41), np.nan, np.inf]
+    found = Estimate.of_replicates(0.5, replicates)
+    assert (found.low, found.high) == pytest.approx((0.025, 0.975))
+
+
+@pytest.mark.parametrize("value", [-1.0, 2.0])
+def test_the_interval_of_replicates_holds_the_figure_itself(value):
+    assert Estimate.of_replicates(value, np.linspace(0, 1, 41)).contains(value)
+
+
+def test_without_finite_replicates_the_interval_is_the_figure():
+    expected = Estimate(value=0.3, low=0.3, high=0.3)
+    assert Estimate.of_replicates(0.3, np.array([np.nan])) == expected
+
+
 @pytest.mark.parametrize("values", [3, 20, 10_000])  # few values make many ties
 def test_the_area_is_that_of_scikit_learn_with_ties_counting_one_half(generator, values):
     negatives, positives = generator.integers(values, size=97), generator.integers(values, size=31)

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from detector.decoupling import ForcedGates
 from detector.errors import DataError
-from detector.jobs.interpretation.closing import ClosedGates, GateCloser
+from detector.jobs.interpretation.closing import GateCloser
 from detector.jobs.interpretation.combinations import find_combination
 from detector.jobs.interpretation.concepts import ClassConcept
 
@@ -31,7 +32,8 @@ def test_closed_gates_are_closed_and_the_others_decide_as_ever(colours) -> None:
     closed = torch.zeros(9, dtype=torch.bool)
     closed[[0, 5]] = True
     images = torch.rand(4, 3, 4, 4, generator=torch.Generator().manual_seed(0))
-    with colours.network.gradients(ClosedGates(closed)):
+    way = ForcedGates(closed.unsqueeze(0), torch.zeros(1, 9, dtype=torch.bool))
+    with colours.network.gradients(way):
         values = colours.network(images).records[0].values
     before = colours.network(images).records[0].values
     assert (values[:, closed] == 0).all()
