@@ -15,15 +15,11 @@ from detector.jobs.calibration_report.judge import Judge, Panel
 from detector.jobs.calibration_report.origin import Origin
 from detector.jobs.calibration_report.rows import TableRows
 from detector.jobs.evaluation.measured_images import MeasuredImages
+from detector.jobs.evaluation.shipped import calibration_facts, same_scores
 from detector.jobs.fit_levels import Measured, fit_level
-from detector.jobs.fusions import FusionFit, fusion_fit
 from detector.pipeline import Level
-from detector.scoring.classifiers import ClassifierName
 
 __all__ = ["Bench", "bench_of"]
-
-_TOLERANCE = 1e-3
-"""Between calibration scores of two machines, absolutely or relatively."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -107,7 +103,7 @@ def _siblings(
     level = shipped.level
     fit_rows = rows.fit.fit_rows()
     fold = torch.tensor([fold_of[image] for image in fit_rows.image_ids.tolist()])
-    facts = bundle.manifest.provenance.get("calibration", {})
+    facts = calibration_facts(bundle)
     return [
         Judge(
             level=fit_level(
@@ -118,9 +114,9 @@ def _siblings(
                     calibration=rows.calibration.statistics,
                     predicted=torch.from_numpy(rows.calibration.predicted),
                 ).of(level.copies),
-                _fit_of(level, bundle),
+                facts.fit(level.name),
                 promise=level.conformal.promise,
-                seed=int(facts.get("seed", 0)),
+                seed=facts.seed,
             ),
             columns=shipped.columns,
         )
@@ -128,21 +124,11 @@ def _siblings(
     ]
 
 
-def _fit_of(level: Level, bundle: Bundle) -> FusionFit:
-    """How a level's fusion was fitted."""
-    fusion = {info.name: info.fusion for info in bundle.manifest.levels}[level.name]
-    facts = bundle.manifest.provenance.get("calibration", {})
-    classifier = ClassifierName(facts.get("classifier", ClassifierName.GRADIENT_BOOSTING))
-    return fusion_fit(fusion, classifier)
-
-
 def _require_same(shipped: Judge, calibration: MeasuredImages) -> None:
     table = shipped.level.conformal
     predicted = torch.from_numpy(calibration.predicted)
-    same = torch.equal(predicted, table.predicted) and torch.allclose(
-        shipped.scores(calibration), table.scores, rtol=_TOLERANCE, atol=_TOLERANCE
-    )
-    if not same:
+    same = torch.equal(predicted, table.predicted)
+    if not same or not same_scores(shipped.scores(calibration), table.scores):
         raise DataError(
             "The path table should be the one that the bundle was calibrated with. Found other "
             f"calibration scores at {shipped.level.name}. Give that table; test images and attacks "
