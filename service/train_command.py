@@ -79,6 +79,15 @@ def train(
             "images for some on attacked ones.",
         ),
     ] = False,
+    open_share: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="Share of the gates that shall stay open: less costs less time and some accuracy. "
+            "Default: the recipe's.",
+        ),
+    ] = None,
     gate_margin: Annotated[
         float | None,
         typer.Option(
@@ -129,6 +138,8 @@ def train(
         recipe = recipe.with_backbone(choice(Backbone, backbone, "backbone"))
     if robust and recipe.hardening is None:
         recipe = recipe.hardened()
+    if open_share is not None:
+        recipe = recipe.with_open_share(open_share)
     if gate_margin is not None:
         recipe = recipe.with_gate_margin(gate_margin)
     if copy_consistency is not None:

@@ -182,6 +182,20 @@ class Recipe:
         """The same recipe with classes and gates of copies kept together, by this weight."""
         return self._with_hardening(consistency=CopyConsistency(weight=weight))
 
+    def with_open_share(self, share: float) -> Recipe:
+        """The same recipe with another share of gates that shall stay open.
+
+        Where less is asked for than the recipe does, the pressure towards it grows as well: gates
+        have further to go in the same number of epochs.
+
+        Args:
+            share: Target share R of open gates, in [0, 1]; 1 leaves filters to be always open.
+        """
+        before = self.weights
+        pressure = max(1.0, (1 - share) / max(1 - before.open_share, 0.2))
+        weights = replace(before, open_share=share, sparsity=before.sparsity * pressure)
+        return replace(self, weights=weights)
+
     def _with_hardening(self, **parts: Any) -> Recipe:
         before = self.hardening
         after = Hardening(**parts) if before is None else replace(before, **parts)
@@ -197,6 +211,7 @@ class Preset(StrEnum):
 
     RESNET20_CIFAR10 = "resnet20-cifar10"
     RESNET20_CIFAR10_ROBUST = "resnet20-cifar10-robust"
+    WIDE_RESNET8_CIFAR10 = "wide-resnet8-cifar10"
     RESNET56_CIFAR10 = "resnet56-cifar10"
     VGG_CIFAR10 = "vgg-cifar10"
     GOOGLENET_CIFAR10 = "googlenet-cifar10"
@@ -292,30 +307,55 @@ def _robust_resnet20() -> Recipe:
     return short.hardened(Adversaries(epsilon=4 / 255, steps=1, relative_step=1.25))
 
 
+def _wide_resnet8() -> Recipe:
+    """Ours, short, for a network whose filters are worth closing: half of them, and fast.
+
+    Layers of 16 channels are so cheap that deciding what to leave out costs what it saves.
+    """
+    short = _short_resnet20().shortened(plain_epochs=14, decoupled_epochs=7, settled_epochs=2)
+    return short.with_backbone(Backbone.CIFAR_WIDE_RESNET8).with_open_share(0.5)
+
+
+_RECIPES: dict[Preset, Recipe] = {
+    Preset.RESNET20_CIFAR10: _short_resnet20(),
+    Preset.RESNET20_CIFAR10_ROBUST: _robust_resnet20(),
+    Preset.WIDE_RESNET8_CIFAR10: _wide_resnet8(),
+    Preset.RESNET56_CIFAR10: _cifar10(
+        Backbone.CIFAR_RESNET56,
+        OutputToGates(),
+        LossWeights(alignment=1.0, information=0.01, sparsity=1.5e-4, open_share=0.0),
+    ),
+    Preset.VGG_CIFAR10: _cifar10(
+        Backbone.CIFAR_VGG19_BN,
+        GatesToOutput(),
+        LossWeights(alignment=1.0, information=0.04, sparsity=2e-4, open_share=0.0),
+    ),
+    Preset.GOOGLENET_CIFAR10: _cifar10(
+        Backbone.CIFAR_GOOGLENET,
+        OutputToGates(),
+        LossWeights(alignment=1.0, information=0.006, sparsity=5e-5, open_share=0.0),
+    ),
+    Preset.RESNET18_IMAGENET: _imagenet(
+        Backbone.RESNET18,
+        256,
+        OutputToGates(),
+        LossWeights(alignment=1.0, information=0.005, sparsity=0.01, open_share=0.6),
+    ),
+    Preset.VGG16_IMAGENET: _imagenet(
+        Backbone.VGG16,
+        64,
+        GatesToOutput(),
+        LossWeights(alignment=1.0, information=0.01, sparsity=0.01, open_share=0.5),
+    ),
+}
+
+
 def recipe_of(preset: Preset) -> Recipe:
     """The recipe of a preset.
 
     Reference:
-        All but those of ResNet-20 train the decoupled network with the published settings of Li et
-        al., "Interpretable Neural Network Decoupling", ECCV 2020. The plain phases are the
+        All but the short ones of ours train the decoupled network with the published settings of
+        Li et al., "Interpretable Neural Network Decoupling", ECCV 2020. The plain phases are the
         usual ones of these networks: the paper starts from plain networks that it has already.
     """
-    match preset:
-        case Preset.RESNET20_CIFAR10 | Preset.RESNET20_CIFAR10_ROBUST:
-            robust = preset is Preset.RESNET20_CIFAR10_ROBUST
-            return _robust_resnet20() if robust else _short_resnet20()
-        case Preset.RESNET56_CIFAR10:
-            weights = LossWeights(alignment=1.0, information=0.01, sparsity=1.5e-4, open_share=0.0)
-            return _cifar10(Backbone.CIFAR_RESNET56, OutputToGates(), weights)
-        case Preset.VGG_CIFAR10:
-            weights = LossWeights(alignment=1.0, information=0.04, sparsity=2e-4, open_share=0.0)
-            return _cifar10(Backbone.CIFAR_VGG19_BN, GatesToOutput(), weights)
-        case Preset.GOOGLENET_CIFAR10:
-            weights = LossWeights(alignment=1.0, information=0.006, sparsity=5e-5, open_share=0.0)
-            return _cifar10(Backbone.CIFAR_GOOGLENET, OutputToGates(), weights)
-        case Preset.RESNET18_IMAGENET:
-            weights = LossWeights(alignment=1.0, information=0.005, sparsity=0.01, open_share=0.6)
-            return _imagenet(Backbone.RESNET18, 256, OutputToGates(), weights)
-        case Preset.VGG16_IMAGENET:
-            weights = LossWeights(alignment=1.0, information=0.01, sparsity=0.01, open_share=0.5)
-            return _imagenet(Backbone.VGG16, 64, GatesToOutput(), weights)
+    return _RECIPES[preset]

@@ -9,7 +9,12 @@ from torch import nn
 from torchvision import models
 
 from detector.decoupling.backbones.googlenet import CifarGoogLeNet, cifar_googlenet
-from detector.decoupling.backbones.resnet import CifarResNet, resnet20, resnet56
+from detector.decoupling.backbones.resnet import (
+    CifarResNet,
+    resnet20,
+    resnet56,
+    wide_resnet8,
+)
 from detector.decoupling.backbones.vgg import CifarVGG, cifar_vgg19_bn
 
 __all__ = [
@@ -22,6 +27,7 @@ __all__ = [
     "cifar_vgg19_bn",
     "resnet20",
     "resnet56",
+    "wide_resnet8",
 ]
 
 
@@ -30,6 +36,7 @@ class Backbone(StrEnum):
 
     CIFAR_RESNET20 = "cifar-resnet20"
     CIFAR_RESNET56 = "cifar-resnet56"
+    CIFAR_WIDE_RESNET8 = "cifar-wide-resnet8"
     CIFAR_VGG19_BN = "cifar-vgg19-bn"
     CIFAR_GOOGLENET = "cifar-googlenet"
     RESNET18 = "resnet18"
@@ -56,6 +63,7 @@ def _googlenet(num_classes: int) -> nn.Module:
 _BUILDERS: dict[Backbone, Callable[[int], nn.Module]] = {
     Backbone.CIFAR_RESNET20: resnet20,
     Backbone.CIFAR_RESNET56: resnet56,
+    Backbone.CIFAR_WIDE_RESNET8: wide_resnet8,
     Backbone.CIFAR_VGG19_BN: cifar_vgg19_bn,
     Backbone.CIFAR_GOOGLENET: cifar_googlenet,
     Backbone.RESNET18: lambda classes: models.resnet18(num_classes=classes),

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["CifarResNet", "resnet20", "resnet56"]
+__all__ = ["CifarResNet", "resnet20", "resnet56", "wide_resnet8"]
 
 
 class _Shortcut(nn.Module):
@@ -43,7 +43,8 @@ class CifarResNet(nn.Module):
     """Residual network of ``6 * blocks_per_stage + 2`` layers for small images.
 
     Args:
-        blocks_per_stage: Blocks in each of the three stages; 3 gives ResNet-20, 9 ResNet-56.
+        blocks_per_stage: Blocks in each of the three stages; 1 gives ResNet-8, 3 ResNet-20, 9
+            ResNet-56.
         num_classes: Number of classes, K.
         widths: Channels of the three stages.
 
@@ -91,3 +92,12 @@ def resnet20(num_classes: int = 10) -> CifarResNet:
 def resnet56(num_classes: int = 10) -> CifarResNet:
     """ResNet-56 for CIFAR: 54 gated layers, 2016 gates."""
     return CifarResNet(9, num_classes)
+
+
+def wide_resnet8(num_classes: int = 10) -> CifarResNet:
+    """ResNet-8 for CIFAR, four times as wide: 6 gated layers, 896 gates.
+
+    Reference:
+        Zagoruyko and Komodakis, "Wide Residual Networks", BMVC 2016.
+    """
+    return CifarResNet(1, num_classes, widths=(64, 128, 256))

@@ -8,6 +8,7 @@ from detector.decoupling.backbones import resnet20
 COUNTS = {
     Backbone.CIFAR_RESNET20: (18, 672),
     Backbone.CIFAR_RESNET56: (54, 2016),
+    Backbone.CIFAR_WIDE_RESNET8: (6, 896),
     Backbone.CIFAR_VGG19_BN: (15, 5440),
     Backbone.CIFAR_GOOGLENET: (63, 7712),
     Backbone.RESNET18: (19, 4736),
@@ -42,6 +43,7 @@ def test_backbone_has_the_layers_and_gates_of_the_table(name):
         (Backbone.CIFAR_RESNET20, (32, 32)),
         (Backbone.CIFAR_RESNET20, (9, 14)),
         (Backbone.CIFAR_RESNET56, (11, 8)),
+        (Backbone.CIFAR_WIDE_RESNET8, (10, 9)),
         (Backbone.CIFAR_VGG19_BN, (17, 22)),
         (Backbone.CIFAR_GOOGLENET, (7, 10)),
         (Backbone.RESNET18, (37, 52)),
@@ -67,6 +69,7 @@ def test_the_gates_of_the_paper_s_large_networks_and_vggs_start_alike_for_every_
     assert {name for name in Backbone if not name.starts_input_independent} == {
         Backbone.CIFAR_RESNET20,
         Backbone.CIFAR_RESNET56,
+        Backbone.CIFAR_WIDE_RESNET8,
         Backbone.CIFAR_GOOGLENET,
     }
 

@@ -60,6 +60,7 @@ def test_every_preset_but_the_short_ones_is_published():
     assert set(Preset) - set(PUBLISHED) == {
         Preset.RESNET20_CIFAR10,
         Preset.RESNET20_CIFAR10_ROBUST,
+        Preset.WIDE_RESNET8_CIFAR10,
     }
 
 
@@ -121,6 +122,21 @@ def test_a_network_that_is_trained_already_takes_a_third_of_the_rate_and_full_im
     assert further.plain.learning_rate == pytest.approx(recipe.plain.learning_rate / 3)
     assert (recipe.plain.small_share, further.plain.small_share) == (0.4, 0.0)
     assert further.decoupled == recipe.decoupled
+
+
+def test_fewer_open_gates_are_asked_for_with_more_pressure_and_nothing_else_changes():
+    recipe = recipe_of(Preset.RESNET20_CIFAR10)
+    for share in (0.0, 0.3, 0.6, 0.8, 1.0):
+        other = recipe.with_open_share(share)
+        assert other.weights.open_share == share
+        assert replace(other, weights=recipe.weights) == recipe
+        assert replace(other.weights, sparsity=0, open_share=0) == replace(
+            recipe.weights, sparsity=0, open_share=0
+        )
+    pressures = [recipe.with_open_share(s).weights.sparsity for s in (0.3, 0.6, 0.8, 1.0)]
+    assert pressures == sorted(pressures, reverse=True)
+    assert recipe.with_open_share(recipe.weights.open_share) == recipe
+    assert recipe.with_open_share(1.0).weights.sparsity == recipe.weights.sparsity
 
 
 # ---- hardening
