@@ -41,6 +41,7 @@ class AdminClient:
         self._address = address
         self._timeout_s = timeout_s
         self._metadata = credentials.metadata
+        self._tls = credentials.tls is not None
         self._channel = credentials.channel(address, [])
         self._stub: Any = pb_grpc.AdminServiceStub(self._channel)  # type: ignore[no-untyped-call]  # generated code
 
@@ -94,7 +95,7 @@ class AdminClient:
         try:
             reply = method(request, timeout=self._timeout_s, metadata=self._metadata)
         except grpc.RpcError as error:
-            raise call_error(error, self._address) from error
+            raise call_error(error, self._address, tls=self._tls) from error
         return _parse(reply.loaded)
 
 
