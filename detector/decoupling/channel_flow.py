@@ -59,13 +59,18 @@ class ConvolutionFlow:
 
     Args:
         convolution: Name of the convolution within the backbone.
-        site: Index of the gate site that closes its output channels; None for the first one.
         reads: Its input channels in their order; more than one run where branches are joined.
+        writes: Its output channels.
     """
 
     convolution: str
-    site: int | None
     reads: tuple[ChannelRun, ...]
+    writes: ChannelRun
+
+    @property
+    def site(self) -> int | None:
+        """Index of the gate site that closes its output channels; None for the first one."""
+        return self.writes.site
 
     @property
     def reads_gated(self) -> bool:
@@ -80,13 +85,13 @@ class ConvolutionFlow:
         """
         return torch.cat([_gates(run, layout) for run in self.reads])
 
-    def output_gates(self, layout: PathLayout) -> slice | None:
-        """Where the gates of its output channels lie among all gates of the network.
+    def output_gates(self, layout: PathLayout) -> Tensor:
+        """The gate of each output channel, int64 of shape (Cout,); `NO_GATE` where none closes it.
 
         Args:
             layout: Which gates belong to which site.
         """
-        return None if self.site is None else layout.slices[self.site]
+        return _gates(self.writes, layout)
 
 
 def channel_flow(backbone: nn.Module, sites: Sequence[GateSite]) -> tuple[ConvolutionFlow, ...]:
@@ -117,7 +122,8 @@ def channel_flow(backbone: nn.Module, sites: Sequence[GateSite]) -> tuple[Convol
             reads = runs.get(node.all_input_nodes[0], ())
             if sum(run.channels for run in reads) != module.in_channels:
                 reads = _ungated(module.in_channels)
-            flows.append(ConvolutionFlow(convolution=name, site=site_of.get(name), reads=reads))
+            writes = ChannelRun(channels=module.out_channels, site=site_of.get(name))
+            flows.append(ConvolutionFlow(convolution=name, reads=reads, writes=writes))
         found = _runs(node, module, runs)
         if module is not None and name in closed_by:
             found = (ChannelRun(channels=_count(found), site=closed_by[name]),)
