@@ -70,7 +70,7 @@ def layer_shapes(network: DecoupledNetwork, *, height: int, width: int) -> tuple
         raise BackboneError(
             "The backbone should multiply in 2-d convolutions and linear layers alone, each a "
             f"module. Found {elsewhere:,} multiplications elsewhere, which no gate would be seen "
-            "to spare. Make modules of them, or count without."
+            "to spare. Make modules of them."
         )
     return tuple(found)
 

@@ -81,8 +81,8 @@ class MacCount:
         layers: Every convolution and linear layer, in the order of computation.
 
     Reference:
-        Li et al., "Interpretable Neural Network Decoupling", ECCV 2020, section 4: the rule behind
-        its figures of acceleration.
+        Li et al., "Interpretable Neural Network Decoupling", ECCV 2020: the rule behind its figures
+        of acceleration as we read it, for the released code has no counter.
     """
 
     layout: PathLayout
@@ -180,4 +180,4 @@ def _kept(layer: LayerMacs, is_open: Tensor, layout: PathLayout) -> Tensor:
 def _open_channels(is_open: Tensor, gates: Tensor, groups: int) -> Tensor:
     """How many channels of each group are open, int64 of shape (B, groups)."""
     chosen = is_open[:, gates.to(is_open.device)]  # (B, C)
-    return chosen.unflatten(1, (groups, -1)).sum(dim=2)
+    return chosen.reshape(len(chosen), groups, len(gates) // groups).sum(dim=2)

@@ -263,6 +263,13 @@ def test_images_that_a_network_cannot_read_are_refused():
         MacCount.of(network, height=8, width=9)
 
 
+def test_of_no_images_nothing_is_counted(network):
+    macs = MacCount.of(network, height=12, width=10)
+    bits = torch.ones(0, 36, dtype=torch.bool)
+    assert macs.kept(bits).shape == (0, len(macs.layers))
+    assert macs.total(bits).dtype == torch.int64
+
+
 @pytest.mark.parametrize(
     "bits", [torch.ones(2, 36), torch.ones(36).bool(), torch.ones(2, 35).bool()]
 )
