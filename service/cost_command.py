@@ -52,7 +52,7 @@ def cost(
         str, typer.Option(help="Where the network runs: cpu, cuda, cuda:1, or auto.")
     ] = "auto",
 ) -> None:
-    """Count what closed filters spare: multiplications per image, layer by layer.
+    """Count what closed filters spare: multiplications (MACs) per image, layer by layer.
 
     By the rule of the paper: a convolution multiplies its open input channels with its open output
     channels. What the modules cost that open and close them is counted as well. It is a count, not
