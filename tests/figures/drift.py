@@ -105,12 +105,13 @@ def _drifted(bench: Bench, name: str, before: list[_Shown], pixels: Tensor) -> F
     changed = _findings(bench, parse_corruption(name)(pixels))
     found = _show(watch, changed, _many())
     flagged = np.mean([p <= bench.pipeline.alpha for each, _ in changed for p in each.p_values])
+    moved = max(map(watch.layer_ratio, range(len(watch.layers))))
     wanted = name in _FOUND
     return Figure(
         name=f"drift found, {name}: images",
         target=f"<= {_DRIFTED:,}" if wanted else "",
         measured=f"{found or 'not found in ' + str(len(pixels))}; p-value <= "
-        f"{bench.pipeline.alpha:g} for {flagged:.1%}",
+        f"{bench.pipeline.alpha:g} for {flagged:.1%}; a layer moved by {moved:.3f}",
         holds=found is not None if wanted else None,
     )
 
