@@ -115,9 +115,7 @@ def _contenders(subject: Subject, others: tuple[_Other, ...]) -> Iterator[dict[s
     with ExitStack() as stack:
         server = stack.enter_context(serving("--bundle", bundle, on=core(0)))
         callers = stack.enter_context(
-            Worker(
-                "tests.figures.callers", server.address, pixels, _STANDARD, _FAST, on=core(-1)
-            )
+            Worker("tests.figures.callers", server.address, pixels, _STANDARD, _FAST, on=core(-1))
         )
         found = {kind: _Contender(callers=callers, kind=kind) for kind in (_STANDARD, _FAST)}
         for other in others:
