@@ -21,7 +21,7 @@ __all__ = ["BatchingQueue", "HandWritten"]
 X = TypeVar("X")
 Y = TypeVar("Y")
 
-_WINDOW_S = 0.003
+_WINDOW_S = 0.005
 
 
 class BatchingQueue(Generic[X, Y]):

@@ -16,7 +16,7 @@ from typing_extensions import override
 from tests.figures.served_models import Answer, served_model
 
 _MAX_BATCH = 32
-_WINDOW_S = 0.003
+_WINDOW_S = 0.005
 
 
 class _Api(litserve.LitAPI):

@@ -20,6 +20,7 @@ __all__ = ["rival_figures", "rivals"]
 _CALLERS = 32
 _ROUNDS = 5
 _SLICE_S = 3.0
+_WARM_UP_S = 8.0
 _BATCH = "32"
 _BY_HAND = "tests.figures.grpc_by_hand"
 _LITSERVE = "tests.figures.litserve_server"
@@ -127,7 +128,7 @@ def _contenders(subject: Subject, others: tuple[_Other, ...]) -> Iterator[dict[s
                 Worker(other.callers, running.address, pixels, "PNG", on=core(-1))
             )
             found[other.name] = _Contender(callers=callers, awake=running.awake)
-            found[other.name].images_per_s(_SLICE_S)  # until it is warm, and then asleep
+            found[other.name].images_per_s(_WARM_UP_S)  # and then it is asleep
         yield found
 
 
