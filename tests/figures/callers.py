@@ -48,7 +48,15 @@ def say(report: LoadReport, callers: int) -> None:
 
     Throughput follows from the mean latency by Little's law, as no caller ever pauses: answers
     counted by the clock would come batch by batch, and of a large network few batches fit.
+
+    Raises:
+        RuntimeError: If no call was answered in time to be measured.
     """
+    if not report.latency_ms:
+        raise RuntimeError(
+            f"Calls should be answered within {report.seconds:g} s. Found none. Measure when the "
+            "machine has less to do."
+        )
     found = {
         "images_per_s": 1000 * callers / report.latency_ms["mean"],
         "median_ms": report.latency_ms["p50"],

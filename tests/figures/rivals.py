@@ -100,7 +100,7 @@ def rivals(bench: Bench) -> list[Figure]:
     if not installed:
         found += [
             Figure(
-                name=f"32 callers: Offpath against {each.name}",
+                name=_title(each.name),
                 target="",
                 measured="not measured: LitServe is not installed here",
                 holds=None,
@@ -158,11 +158,15 @@ def _against(rounds: list[dict[str, float]], name: str, *, same_work: bool) -> F
     if not same_work:
         texts.append(f"{_times(fast)} at fast ({_rate(rounds, _FAST)}")
     return Figure(
-        name=f"{_CALLERS} callers: Offpath against {name}",
+        name=_title(name),
         target="> 1 times as fast" if same_work else "",
         measured=f"{'; '.join(f'{each} images/s)' for each in texts)}; it {_rate(rounds, name)}",
         holds=statistics.median(standard) > 1 if same_work else None,
     )
+
+
+def _title(name: str) -> str:
+    return f"{_CALLERS} callers: Offpath against {name}"
 
 
 def _times(ratios: list[float]) -> str:

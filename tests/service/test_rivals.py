@@ -21,7 +21,9 @@ from offpath.v1 import detection_pb2_grpc
 from torch import Tensor
 
 from detector.bundle import DEFAULT_BUNDLE, load_bundle
+from service.load import LoadReport
 from tests.figures import rivals
+from tests.figures.callers import say
 from tests.figures.grpc_by_hand import BatchingQueue, HandWritten
 from tests.figures.http_callers import load_report, wait_until_healthy
 from tests.figures.other_servers import OtherServer
@@ -164,6 +166,11 @@ def test_callers_over_http_count_what_was_answered_after_the_warm_up(http_addres
 def test_a_call_over_http_that_fails_ends_the_measurement(http_address: str) -> None:
     with pytest.raises(RuntimeError, match="should be answered"):
         load_report(http_address, ["0"], callers=2, seconds=0.3, warm_up_s=0.0)
+
+
+def test_a_server_that_answers_nobody_in_time_is_no_figure() -> None:
+    with pytest.raises(RuntimeError, match="Found none"):
+        say(LoadReport.of([], 3.0), callers=32)
 
 
 def test_nobody_at_an_address_is_told_in_time() -> None:
