@@ -21,7 +21,7 @@ from PIL import Image
 
 from service.local_server import LocalServer, local_server
 
-__all__ = ["Worker", "core", "encoded", "is_serving", "metric", "png", "serving"]
+__all__ = ["Worker", "core", "encoded", "is_serving", "metric", "metrics", "png", "serving"]
 
 _JPEG_QUALITY = 90
 _STOP_TIMEOUT_S = 60.0
@@ -97,9 +97,15 @@ def serving(
 
 def metric(server: LocalServer, name: str) -> float:
     """Value of a server's metric without labels."""
+    return metrics(server)[name]
+
+
+def metrics(server: LocalServer) -> dict[str, float]:
+    """Values of all of a server's metrics, each by its name with its labels, as it is exposed."""
     with urlopen(server.metrics_url, timeout=30) as reply:
         lines = reply.read().decode().splitlines()
-    return next(float(line.split()[1]) for line in lines if line.split()[0] == name)
+    pairs = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    return {name: float(value) for name, value in pairs}
 
 
 def core(index: int) -> int:
@@ -125,11 +131,17 @@ def _pin(process: subprocess.Popen[Any], on: int) -> None:
     os.sched_setaffinity(process.pid, {on})
 
 
-def is_serving(address: str) -> bool:
-    """Whether health says that a server takes calls."""
+def is_serving(address: str, *, timeout_s: float = 30.0) -> bool:
+    """Whether health says that a server takes calls.
+
+    Args:
+        address: Where it is, ``host:port``.
+        timeout_s: Longest wait for what health says, seconds.
+    """
     with grpc.insecure_channel(address) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
-        status = stub.Check(health_pb2.HealthCheckRequest(service=_SERVICE), timeout=30).status
+        asked = health_pb2.HealthCheckRequest(service=_SERVICE)
+        status = stub.Check(asked, timeout=timeout_s).status
     return bool(status == health_pb2.HealthCheckResponse.SERVING)
 
 
