@@ -13,6 +13,7 @@ __all__ = [
     "Explanation",
     "NearImage",
     "Rival",
+    "ScorePart",
 ]
 
 
@@ -92,11 +93,27 @@ class NearImage:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Explanation:
-    """How the path of one image lies among the clean paths of the predicted class and of others.
+class ScorePart:
+    """One of the things that a score is the sum of.
 
-    It is about the path, by the activations along it, and not about the whole score: what copies
-    change and how sure the network is are no part of it, nor is what trees learnt from attacks.
+    Args:
+        name: What it is called, such as ``activations`` or ``margin fall``.
+        surprisal: What it adds to the score, nats; None where it is not told.
+        sentence: What it says of an image where it is large, in plain words.
+    """
+
+    name: str
+    surprisal: float | None
+    sentence: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Explanation:
+    """What a score is made of, and how the path of one image lies among clean paths.
+
+    All but `parts` is about the path, by the activations along it, and not about the whole score:
+    what copies change and how sure the network is are no part of it, nor is what trees learnt from
+    attacks.
 
     Args:
         distance: How far the path lies from clean paths of the predicted class, in standard
@@ -106,6 +123,7 @@ class Explanation:
         gates: The gates that add most to it, most first; empty where they are not told.
         rival: The class that the path fits best instead.
         neighbours: The clean training images with the most similar paths, nearest first.
+        parts: What the score is the sum of, largest first; empty where trees made it.
     """
 
     distance: float | None
@@ -113,3 +131,4 @@ class Explanation:
     gates: tuple[ExplainedGate, ...]
     rival: Rival
     neighbours: tuple[NearImage, ...]
+    parts: tuple[ScorePart, ...] = ()

@@ -31,6 +31,14 @@ def encode_explanation(explanation: Explanation, rights: frozenset[Right]) -> pb
         else [],
         rival=_rival(explanation.rival, exact=exact),
         neighbours=[_neighbour(each, exact=exact) for each in explanation.neighbours],
+        parts=[
+            pb.ScorePart(
+                name=each.name,
+                surprisal=each.surprisal if exact else None,
+                sentence=each.sentence,
+            )
+            for each in explanation.parts
+        ],
     )
 
 

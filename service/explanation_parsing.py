@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from offpath.v1 import detection_pb2 as pb
 
-from detector.explanation import ExplainedGate, ExplainedLayer, Explanation, NearImage, Rival
+from detector.explanation import (
+    ExplainedGate,
+    ExplainedLayer,
+    Explanation,
+    NearImage,
+    Rival,
+    ScorePart,
+)
 
 __all__ = ["parse_explanation"]
 
@@ -20,6 +27,15 @@ def parse_explanation(detection: pb.Detection) -> Explanation | None:
         gates=tuple(_gate(each) for each in message.gates),
         rival=_rival(message.rival),
         neighbours=tuple(_neighbour(each) for each in message.neighbours),
+        parts=tuple(_part(each) for each in message.parts),
+    )
+
+
+def _part(part: pb.ScorePart) -> ScorePart:
+    return ScorePart(
+        name=part.name,
+        surprisal=part.surprisal if part.HasField("surprisal") else None,
+        sentence=part.sentence,
     )
 
 

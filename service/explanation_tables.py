@@ -9,7 +9,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from detector.explanation import ExplainedGate, ExplainedLayer, Explanation, NearImage
+from detector.explanation import ExplainedGate, ExplainedLayer, Explanation, NearImage, ScorePart
 from service.results import Detection
 
 __all__ = ["explanation_lines"]
@@ -26,6 +26,13 @@ def explanation_lines(name: str, detection: Detection) -> Iterator[RenderableTyp
     if found is None:
         return
     yield Text()
+    if found.parts:
+        yield Text.assemble(
+            (name, "bold"), ": what its score is made of, and what each part says where it is large"
+        )
+        for part in found.parts:
+            yield Text(_part(part))
+        yield Text()
     yield Text.assemble((name, "bold"), f": what speaks against {detection.label} in its path")
     if found.gates:
         yield _gates_table(found)
@@ -62,6 +69,11 @@ def _row(gate: ExplainedGate) -> tuple[str, ...]:
         f"{gate.usual_activation:.2f}",
         "-" if gate.contribution is None else f"{gate.contribution:+.2f}",
     )
+
+
+def _part(part: ScorePart) -> str:
+    added = "" if part.surprisal is None else f" {part.surprisal:+.2f}"
+    return f"{part.name}{added}: {part.sentence}"
 
 
 def _layer(layer: ExplainedLayer) -> str:

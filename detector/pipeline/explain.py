@@ -7,12 +7,19 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from detector.explanation import ExplainedGate, ExplainedLayer, Explanation, NearImage, Rival
+from detector.explanation import (
+    ExplainedGate,
+    ExplainedLayer,
+    Explanation,
+    NearImage,
+    Rival,
+    ScorePart,
+)
 from detector.paths import PathLayout, PathVectors
 from detector.row_blocks import SCORING_BLOCK, padded_rows
-from detector.scoring import PathEvidence, PathScores, path_evidence
+from detector.scoring import PathEvidence, PathScores, Witness, path_evidence
 
-__all__ = ["explain_paths"]
+__all__ = ["explain_paths", "score_parts"]
 
 _MOST = 5
 """How many layers, gates and neighbours an explanation names: as many as are read."""
@@ -51,6 +58,34 @@ def explain_paths(
         asked = slice(len(rows) - len(found))  # behind them, the last block is padding
         found += _explanations(part[asked], classes[asked], evidence[asked], class_names)
     return dict(zip(rows, found, strict=True))
+
+
+def score_parts(
+    witnesses: Sequence[Witness], testimony: Tensor, rows: Sequence[int]
+) -> dict[int, tuple[ScorePart, ...]]:
+    """What the scores of some images are the sum of, largest first.
+
+    Args:
+        witnesses: Whose testimony the scores are the sum of; none where they are no such sum.
+        testimony: What each adds, nats, shape (B, W).
+        rows: Which images.
+
+    Returns:
+        By row.
+    """
+    order = testimony.argsort(dim=1, descending=True).tolist()
+    values = testimony.tolist()
+    return {
+        row: tuple(
+            ScorePart(
+                name=witnesses[place].name,
+                surprisal=values[row][place],
+                sentence=f"{witnesses[place].meaning[0].upper()}{witnesses[place].meaning[1:]}.",
+            )
+            for place in order[row]
+        )
+        for row in rows
+    }
 
 
 def _explanations(

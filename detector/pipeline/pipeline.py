@@ -19,7 +19,7 @@ from detector.devices import exact_32_bit
 from detector.errors import BudgetError, InvalidInputError
 from detector.paths import PathLayout
 from detector.pipeline.device_noise import DeviceNoise
-from detector.pipeline.explain import explain_paths
+from detector.pipeline.explain import explain_paths, score_parts
 from detector.pipeline.findings import (
     Abstention,
     Detection,
@@ -231,7 +231,7 @@ class Pipeline:
         )
 
     def explain(self, findings: Findings, rows: Sequence[int]) -> Findings:
-        """Say what the paths of some images of a batch tell; nobody else's are looked at.
+        """Say what made the scores of some images, and what their paths tell; of nobody else's.
 
         Args:
             findings: What `analyse` found.
@@ -245,16 +245,18 @@ class Pipeline:
         if not asked:
             return findings
         started = time.perf_counter()
-        path_scores = self.levels[findings.level].suspicion.statistics.path_scores
+        suspicion = self.levels[findings.level].suspicion
         with torch.inference_mode(), computing():
             found = explain_paths(
-                path_scores,
+                suspicion.statistics.path_scores,
                 findings.path,
                 findings.predicted,
                 asked,
                 class_names=self.class_names,
                 device=self.device,
             )
+        parts = score_parts(suspicion.fusion.witnesses, findings.testimony, asked)
+        found = {row: replace(each, parts=parts[row]) for row, each in found.items()}
         spent = findings.spent
         if spent is not None:
             seconds = time.perf_counter() - started

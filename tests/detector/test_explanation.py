@@ -141,3 +141,20 @@ def test_the_time_for_it_counts_as_scoring(pipeline, images):
     explained = pipeline.explain(findings, [0])
     assert explained.spent.scoring_s > findings.spent.scoring_s
     assert explained.spent.network_s == findings.spent.network_s
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_the_parts_of_a_score_add_up_to_it_and_the_first_is_the_reason(pipeline, images, level):
+    findings = pipeline.explain(pipeline.analyse(images, level), range(len(images)))
+    for row in range(len(images)):
+        parts = findings.explanations[row].parts
+        if level == "thorough":  # what trees made is no sum
+            assert parts == ()
+            continue
+        values = [part.surprisal for part in parts]
+        assert values == sorted(values, reverse=True)
+        assert sum(values) == pytest.approx(float(findings.scores[row]), rel=1e-5)
+        detection = pipeline.detect(findings, row)
+        if detection.verdict is Verdict.OFF_PATH:
+            first = parts[0].sentence
+            assert f"{first[0].lower()}{first[1:]}" in detection.reason

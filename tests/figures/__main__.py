@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.figures.accelerator import accelerator
 from tests.figures.accuracy import accuracy
 from tests.figures.adaptive import adaptive
 from tests.figures.attacks import attacks
@@ -40,6 +41,7 @@ _MEASUREMENTS: dict[str, Measurement] = {
     "throughput": throughput,
     "latency": latency,
     "overhead": overhead,
+    "accelerator": accelerator,
     "explanation": explanation,
     "overload": overload,
     "batch-independence": batch_independence,

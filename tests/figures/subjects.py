@@ -1,9 +1,9 @@
-"""The networks whose speed is measured: the bundled default, and two whose weights are random."""
+"""The networks whose speed is measured: the bundled default, and some whose weights are random."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,7 +19,7 @@ from detector.weights import NetworkInfo
 from tests.figures.bench import Bench
 from tests.figures.untrained import save_untrained
 
-__all__ = ["Subject", "resnet18", "resnet20", "resnet56"]
+__all__ = ["Subject", "resnet18", "resnet20", "resnet50", "resnet56"]
 
 _CLASSES = tuple(f"class {index}" for index in range(10))
 _SMALL_IMAGES = 512
@@ -64,14 +64,23 @@ def resnet56(bench: Bench) -> Iterator[Subject]:
         yield subject
 
 
-@contextmanager
-def resnet18(bench: Bench) -> Iterator[Subject]:
+def resnet18(bench: Bench) -> AbstractContextManager[Subject]:
     """An untrained ResNet-18 with mosaics of 224 x 224: more detail than photographs have."""
+    return _large(bench, "ResNet-18", Backbone.RESNET18)
+
+
+def resnet50(bench: Bench) -> AbstractContextManager[Subject]:
+    """An untrained ResNet-50 with the same images."""
+    return _large(bench, "ResNet-50", Backbone.RESNET50)
+
+
+@contextmanager
+def _large(bench: Bench, name: str, backbone: Backbone) -> Iterator[Subject]:
     info = NetworkInfo(
-        backbone=Backbone.RESNET18, class_names=_CLASSES, preprocessing=IMAGENET_PREPROCESSING
+        backbone=backbone, class_names=_CLASSES, preprocessing=IMAGENET_PREPROCESSING
     )
     tiles = bench.pixels(bench.splits.test, _LARGE_IMAGES * _TILES**2)
-    with _untrained("ResNet-18 at 224", info, _mosaics(tiles)) as subject:
+    with _untrained(f"{name} at 224", info, _mosaics(tiles)) as subject:
         yield subject
 
 

@@ -17,7 +17,14 @@ from PIL import Image
 from rich.console import Console
 
 from detector.bundle import Bundle, load_bundle
-from detector.explanation import ExplainedGate, ExplainedLayer, Explanation, NearImage, Rival
+from detector.explanation import (
+    ExplainedGate,
+    ExplainedLayer,
+    Explanation,
+    NearImage,
+    Rival,
+    ScorePart,
+)
 from service import cli
 from service.client import AsyncClient
 from service.explanation_codec import encode_explanation
@@ -51,6 +58,10 @@ FULL = Explanation(
     ),
     rival=Rival(index=5, label="dog", margin=31.0, sentence="It fits dog best."),
     neighbours=(NearImage(image=4711, index=5, label="dog", differing=0.04),),
+    parts=(
+        ScorePart(name="margin fall", surprisal=9.25, sentence="Its lead shrinks when copied."),
+        ScorePart(name="activations", surprisal=0.5, sentence="Its filters respond unlike."),
+    ),
 )
 
 
@@ -63,6 +74,7 @@ def without_numbers(full: Explanation) -> Explanation:
         gates=tuple(replace(each, contribution=None) for each in full.gates),
         rival=replace(full.rival, margin=None),
         neighbours=tuple(replace(each, differing=None) for each in full.neighbours),
+        parts=tuple(replace(each, surprisal=None) for each in full.parts),
     )
 
 
@@ -264,11 +276,19 @@ def test_check_explains_on_request_as_a_table_and_as_json(
     command = ["check", str(file), "--bundle", str(bundle_folder), "--device", "cpu"]
     assert cli.run([*command, "--explain"]) == 0
     shown = " ".join(capsys.readouterr().out.split())  # lines end where the terminal does
-    for words in ("what speaks against", "open in", "all gates", "Nearest clean paths:"):
+    for words in (
+        "what its score is made of",
+        "what speaks against",
+        "open in",
+        "all gates",
+        "Nearest clean paths:",
+    ):
         assert words in shown
     assert cli.run([*command, "--explain", "--json"]) == 0
     (found,) = json.loads(capsys.readouterr().out)
-    assert {"distance", "layers", "gates", "rival", "neighbours"} == set(found["explanation"])
+    assert {"distance", "layers", "gates", "rival", "neighbours", "parts"} == set(
+        found["explanation"]
+    )
     assert found["explanation"]["gates"][0]["sentence"]
     assert cli.run([*command, "--json"]) == 0
     (found,) = json.loads(capsys.readouterr().out)

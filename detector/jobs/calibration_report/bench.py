@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,19 +11,14 @@ from numpy.typing import NDArray
 
 from detector.bundle import Bundle
 from detector.errors import DataError
-from detector.jobs.calibration_report.judge import Judge, Panel
+from detector.jobs.calibration_report.judge import Panel
 from detector.jobs.calibration_report.origin import Origin
 from detector.jobs.calibration_report.rows import TableRows
-from detector.jobs.evaluation.measured_images import MeasuredImages
-from detector.jobs.fit_levels import Measured, fit_level
-from detector.jobs.fusions import FusionFit, fusion_fit
+from detector.jobs.evaluation.contenders import Contender, Ground
+from detector.jobs.evaluation.shipped import calibration_facts, same_scores
 from detector.pipeline import Level
-from detector.scoring.classifiers import ClassifierName
 
 __all__ = ["Bench", "bench_of"]
-
-_TOLERANCE = 1e-3
-"""Between calibration scores of two machines, absolutely or relatively."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -52,23 +47,21 @@ class Bench:
         """Who judges clean images, by their places at least."""
         return self.siblings if self.rows.clean_origin is Origin.CROSS_FITTED else self.shipped
 
-    def false_alarms(self, budget: float) -> NDArray[np.bool_] | None:
-        """Which of the clean images are flagged; None where a class cannot promise the budget.
+    def false_alarms(self, budgets: Sequence[float]) -> dict[float, NDArray[np.bool_]]:
+        """Which of the clean images are flagged at each budget that every class can promise.
 
         Args:
-            budget: Share of clean images that may be flagged, in (0, 1).
+            budgets: Shares of clean images that may be flagged, each in (0, 1).
         """
-        if self.rows.clean_origin is not Origin.CROSS_CONFORMAL:
-            return self.clean.flags(self.rows.clean, budget)
-        flags = np.zeros(len(self.parts), dtype=np.bool_)
-        for part in np.unique(self.parts):
-            mine = self.parts == part
-            others = self.shipped.with_calibration(np.flatnonzero(~mine))
-            found = others.flags(self.rows.clean.rows(mine), budget)
-            if found is None:
-                return None
-            flags[mine] = found
-        return flags
+        judged = self.clean.judge(self.rows.clean)
+        if self.rows.clean_origin is Origin.CROSS_CONFORMAL:
+            (shipped,) = judged.judges
+            others = [
+                shipped.smaller(np.flatnonzero(self.parts != part))
+                for part in range(int(self.parts.max()) + 1)
+            ]
+            judged = replace(judged, judges=others, judge_of=self.parts)
+        return judged.flags(budgets)
 
 
 def bench_of(level: Level, rows: TableRows, bundle: Bundle, *, folds: int, seed: int) -> Bench:
@@ -85,64 +78,39 @@ def bench_of(level: Level, rows: TableRows, bundle: Bundle, *, folds: int, seed:
         CalibrationError: If a fold leaves too little to fit the fusion on.
         DataError: If the bundle was calibrated with another table.
     """
-    place = {name: index for index, name in enumerate(rows.statistics.names)}
-    columns = torch.tensor([place[name] for name in level.suspicion.statistics.names])
-    shipped = Judge(level=level, columns=columns)
-    _require_same(shipped, rows.calibration)
+    facts = calibration_facts(bundle)
+    fusion = facts.fusions[level.name]
+    ground = Ground.of(
+        rows.statistics,
+        rows.fit.fit_rows(),
+        rows.calibration,
+        promise=level.conformal.promise,
+        seed=facts.seed,
+    )
+    shipped = Contender(fusion=fusion, level=level, ground=ground)
+    _require_same(shipped)
     fold_of = rows.fit.folds(folds, seed)
-    fitted = _siblings(shipped, rows, bundle, fold_of, folds)
+    fold = torch.tensor([fold_of[image] for image in ground.measured.fit.image_ids.tolist()])
+    siblings = [
+        ground.contender(
+            fusion, level.name, level.copies, facts.fit(level.name), fitted=fold != held_out
+        )
+        for held_out in range(folds)
+    ]
     order = np.random.default_rng(seed).permutation(len(rows.calibration))
     return Bench(
         rows=rows,
         shipped=Panel(judges=[shipped], folds={}),
-        siblings=Panel(judges=fitted, folds=fold_of),
+        siblings=Panel(judges=siblings, folds=fold_of),
         parts=order % folds,
     )
 
 
-@torch.inference_mode()
-def _siblings(
-    shipped: Judge, rows: TableRows, bundle: Bundle, fold_of: dict[int, int], folds: int
-) -> Sequence[Judge]:
-    level = shipped.level
-    fit_rows = rows.fit.fit_rows()
-    fold = torch.tensor([fold_of[image] for image in fit_rows.image_ids.tolist()])
-    facts = bundle.manifest.provenance.get("calibration", {})
-    return [
-        Judge(
-            level=fit_level(
-                level.name,
-                Measured(
-                    statistics=rows.statistics,
-                    fit=fit_rows[fold != held_out],
-                    calibration=rows.calibration.statistics,
-                    predicted=torch.from_numpy(rows.calibration.predicted),
-                ).of(level.copies),
-                _fit_of(level, bundle),
-                promise=level.conformal.promise,
-                seed=int(facts.get("seed", 0)),
-            ),
-            columns=shipped.columns,
-        )
-        for held_out in range(folds)
-    ]
-
-
-def _fit_of(level: Level, bundle: Bundle) -> FusionFit:
-    """How a level's fusion was fitted."""
-    fusion = {info.name: info.fusion for info in bundle.manifest.levels}[level.name]
-    facts = bundle.manifest.provenance.get("calibration", {})
-    classifier = ClassifierName(facts.get("classifier", ClassifierName.GRADIENT_BOOSTING))
-    return fusion_fit(fusion, classifier)
-
-
-def _require_same(shipped: Judge, calibration: MeasuredImages) -> None:
-    table = shipped.level.conformal
-    predicted = torch.from_numpy(calibration.predicted)
-    same = torch.equal(predicted, table.predicted) and torch.allclose(
-        shipped.scores(calibration), table.scores, rtol=_TOLERANCE, atol=_TOLERANCE
-    )
-    if not same:
+def _require_same(shipped: Contender) -> None:
+    table, calibration = shipped.level.conformal, shipped.ground.calibration
+    scores = torch.from_numpy(shipped.scores(calibration)).float()
+    same = torch.equal(torch.from_numpy(calibration.predicted), table.predicted)
+    if not same or not same_scores(scores, table.scores):
         raise DataError(
             "The path table should be the one that the bundle was calibrated with. Found other "
             f"calibration scores at {shipped.level.name}. Give that table; test images and attacks "

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.jobs.calibration_report.bench import Bench
+from detector.jobs.calibration_report.judge import Judged
 from detector.jobs.calibration_report.origin import Origin
 from detector.jobs.calibration_report.rows import TableRows
 from detector.jobs.calibration_report.sections import SizePoint
@@ -69,6 +70,13 @@ def size_points(bench: Bench, budget: float, *, seed: int) -> tuple[SizePoint, .
         seed: Seed of the draws.
     """
     held = len(bench.rows.calibration)
+    clean = bench.clean.judge(bench.rows.clean)
+    themselves = bench.rows.clean_origin is Origin.CROSS_CONFORMAL
+    attacked = [
+        bench.attacked.judge(each).rows(each.success)
+        for each in bench.rows.attacked.attacked
+        if each.success.any()
+    ]
     generator = np.random.default_rng(seed)
     sizes = [*(size for size in _SIZES if size < held), held]
     points = []
@@ -78,33 +86,36 @@ def size_points(bench: Bench, budget: float, *, seed: int) -> tuple[SizePoint, .
         points.append(
             SizePoint(
                 images=size,
-                false_alarms=_over_draws([_false_alarms(bench, each, budget) for each in chosen]),
-                found=_over_draws([_found(bench, each, budget) for each in chosen]),
+                false_alarms=_over_draws(
+                    [
+                        _flagged(_without(clean, each) if themselves else clean, each, budget)
+                        for each in chosen
+                    ]
+                ),
+                found=_over_draws([_found(attacked, each, budget) for each in chosen]),
             )
         )
     return tuple(points)
 
 
-def _false_alarms(bench: Bench, chosen: NDArray[np.int64], budget: float) -> float | None:
-    """Share of clean images that is flagged, of those that this calibration did not use."""
-    clean = bench.rows.clean
-    if bench.rows.clean_origin is Origin.CROSS_CONFORMAL:
-        unused = np.ones(len(clean), dtype=np.bool_)
-        unused[chosen] = False
-        clean = clean.rows(unused)
-    flags = bench.clean.with_calibration(chosen).flags(clean, budget)
+def _without(calibration: Judged, chosen: NDArray[np.int64]) -> Judged:
+    """The calibration images that a smaller calibration does not use."""
+    unused = np.ones(len(calibration.scores), dtype=np.bool_)
+    unused[chosen] = False
+    return calibration.rows(unused)
+
+
+def _flagged(judged: Judged, chosen: NDArray[np.int64], budget: float) -> float | None:
+    """Share of the images that a smaller calibration flags."""
+    flags = judged.with_calibration(chosen).flags([budget]).get(budget)
     return None if flags is None or not len(flags) else float(flags.mean())
 
 
-def _found(bench: Bench, chosen: NDArray[np.int64], budget: float) -> float | None:
-    """Share of successful attacks that is flagged, mean over attacks."""
-    panel = bench.attacked.with_calibration(chosen)
-    shares = []
-    for attacked in bench.rows.attacked.attacked:
-        flags = panel.flags(attacked, budget)
-        if flags is not None and attacked.success.any():
-            shares.append(float(flags[attacked.success].mean()))
-    return float(np.mean(shares)) if shares else None
+def _found(attacked: Sequence[Judged], chosen: NDArray[np.int64], budget: float) -> float | None:
+    """Share of successful attacks that a smaller calibration flags, mean over attacks."""
+    shares = [_flagged(each, chosen, budget) for each in attacked]
+    known = [share for share in shares if share is not None]
+    return float(np.mean(known)) if known else None
 
 
 def _over_draws(values: list[float | None]) -> Estimate | None:

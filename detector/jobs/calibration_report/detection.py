@@ -52,8 +52,8 @@ def _score(
     attacked = rows.attacked.attacked
     return measure_score(
         name,
-        calibration=bench.shipped.places(rows.calibration),
-        negatives=bench.clean.places(rows.negatives),
+        calibration=bench.shipped.judge(rows.calibration).places(),
+        negatives=bench.clean.judge(rows.negatives).places(),
         attacked=[_attacked(bench.attacked, each, budgets) for each in attacked],
         resamples=Resamples(
             negatives=len(rows.negatives),
@@ -64,30 +64,31 @@ def _score(
         budgets=budgets,
         false_alarms=[
             _false_alarms(rows.clean, flags, class_names, budget)
-            for budget in budgets
-            if (flags := bench.false_alarms(budget)) is not None
+            for budget, flags in bench.false_alarms(budgets).items()
         ],
     )
 
 
 def _attacked(panel: Panel, images: MeasuredImages, budgets: Sequence[float]) -> AttackedImages:
-    flags = {budget: panel.flags(images, budget) for budget in budgets}
+    judged = panel.judge(images)
     return AttackedImages(
         attack=images.attack,
-        scores=panel.places(images),
+        scores=judged.places(),
         right_before=images.right_before,
         success=images.success,
-        flags={budget: found for budget, found in flags.items() if found is not None},
+        flags=judged.flags(budgets),
     )
 
 
 def _flagged(
     panel: Panel, images: MeasuredImages, budgets: Sequence[float]
 ) -> tuple[ShareAtBudget, ...]:
-    found = ((budget, panel.flags(images, budget)) for budget in budgets)
+    flags = panel.judge(images).flags(budgets)
     return tuple(
-        ShareAtBudget(budget=budget, share=None if flags is None else Share.of_flags(flags))
-        for budget, flags in found
+        ShareAtBudget(
+            budget=budget, share=Share.of_flags(flags[budget]) if budget in flags else None
+        )
+        for budget in budgets
     )
 
 

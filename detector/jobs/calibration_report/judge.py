@@ -13,62 +13,80 @@ there does not tie.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from detector.conformal import ConformalTable
+from detector.jobs.evaluation.contenders import Contender
 from detector.jobs.evaluation.measured_images import MeasuredImages
-from detector.pipeline import Level
 
-__all__ = ["Judge", "Panel"]
+__all__ = ["Judged", "Panel"]
+
+_T = TypeVar("_T", np.bool_, np.float64)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Judge:
-    """A level with its calibration.
+class Judged:
+    """Images with the scores of their judges, which are the same whatever calibrates these.
 
     Args:
-        level: The level.
-        columns: Which of the statistics that were measured it reads, int64.
+        judges: The judges.
+        judge_of: Place of each image's judge among them, whole numbers of shape (N,).
+        scores: Score of each image by its judge, shape (N,).
+        predicted: Predicted classes, int64 of shape (N,).
     """
 
-    level: Level
-    columns: Tensor
+    judges: Sequence[Contender]
+    judge_of: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    predicted: NDArray[np.int64]
 
-    @torch.inference_mode()
-    def scores(self, images: MeasuredImages) -> Tensor:
-        """Score of each image, float of shape (N,)."""
-        scores: Tensor = self.level.suspicion.fusion(images.statistics[:, self.columns])
-        return scores.float()
-
-    def places(self, images: MeasuredImages) -> NDArray[np.float64]:
+    def places(self) -> NDArray[np.float64]:
         """Place of each image among the calibration images, in [0, 1 + 1 / n), shape (N,)."""
-        calibration = self.level.conformal.scores.sort().values
-        scores = self.scores(images)
-        below = torch.searchsorted(calibration, scores).double()
-        beyond = (scores - calibration[-1]).clamp(min=0).double()
-        return ((below + beyond / (1 + beyond)) / len(calibration)).numpy()
-
-    def flags(self, images: MeasuredImages, budget: float) -> NDArray[np.bool_] | None:
-        """Which images are flagged; None where a class cannot promise the budget."""
-        table = self.level.conformal
-        if not bool((table.ranks(budget) > 0).all()):
-            return None
-        predicted = torch.from_numpy(images.predicted)
-        return np.asarray(table.flags(self.scores(images), predicted, budget).numpy())
-
-    def with_calibration(self, rows: NDArray[np.int64]) -> Judge:
-        """The same score, calibrated on some of the calibration images alone."""
-        table, chosen = self.level.conformal, torch.from_numpy(rows)
-        smaller = ConformalTable(
-            table.scores[chosen], table.predicted[chosen], table.classes, promise=table.promise
+        return self._together(
+            [_places(judge.level.conformal, self.scores[mine]) for judge, mine in self._shares()]
         )
-        return replace(self, level=replace(self.level, conformal=smaller))
+
+    def flags(self, budgets: Sequence[float]) -> dict[float, NDArray[np.bool_]]:
+        """Which images are flagged at each budget that every class of every judge can promise."""
+        found = [
+            judge.flags_of(self.scores[mine], self.predicted[mine], budgets)
+            for judge, mine in self._shares()
+        ]
+        return {
+            budget: self._together([flags[budget] for flags in found])
+            for budget in budgets
+            if all(budget in flags for flags in found)
+        }
+
+    def rows(self, chosen: NDArray[np.bool_]) -> Judged:
+        """Some of the images, by a mask."""
+        return replace(
+            self,
+            judge_of=self.judge_of[chosen],
+            scores=self.scores[chosen],
+            predicted=self.predicted[chosen],
+        )
+
+    def with_calibration(self, chosen: NDArray[np.int64]) -> Judged:
+        """The same judges, calibrated on some of the calibration images alone."""
+        return replace(self, judges=[judge.smaller(chosen) for judge in self.judges])
+
+    def _shares(self) -> Iterator[tuple[Contender, NDArray[np.bool_]]]:
+        """Each judge beside the images that are its own, bool of shape (N,)."""
+        return ((judge, self.judge_of == place) for place, judge in enumerate(self.judges))
+
+    def _together(self, parts: Sequence[NDArray[_T]]) -> NDArray[_T]:
+        """What each judge says of its own images, in the order of all images."""
+        whole = np.empty(len(self.scores), dtype=parts[0].dtype)
+        for part, (_, mine) in zip(parts, self._shares(), strict=True):
+            whole[mine] = part
+        return whole
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -80,33 +98,27 @@ class Panel:
         folds: Fold of each image by its index within the source; unused with one judge.
     """
 
-    judges: Sequence[Judge]
+    judges: Sequence[Contender]
     folds: Mapping[int, int]
 
-    def places(self, images: MeasuredImages) -> NDArray[np.float64]:
-        """Place of each image by its judge, shape (N,)."""
-        places = np.empty(len(images))
-        for judge, mine in self._shared_out(images):
-            places[mine] = judge.places(images.rows(mine))
-        return places
+    def judge(self, images: MeasuredImages) -> Judged:
+        """Let each image be scored by its judge."""
+        judge_of, scores = self._judge_of(images), np.empty(len(images))
+        for place, judge in enumerate(self.judges):
+            mine = judge_of == place
+            scores[mine] = judge.scores(images.rows(mine))
+        return Judged(
+            judges=self.judges, judge_of=judge_of, scores=scores, predicted=images.predicted
+        )
 
-    def flags(self, images: MeasuredImages, budget: float) -> NDArray[np.bool_] | None:
-        """Which images are flagged by their judge; None where one cannot promise the budget."""
-        flags = np.zeros(len(images), dtype=np.bool_)
-        for judge, mine in self._shared_out(images):
-            found = judge.flags(images.rows(mine), budget)
-            if found is None:
-                return None
-            flags[mine] = found
-        return flags
-
-    def with_calibration(self, rows: NDArray[np.int64]) -> Panel:
-        """The same judges, calibrated on some of the calibration images alone."""
-        return replace(self, judges=[judge.with_calibration(rows) for judge in self.judges])
-
-    def _shared_out(self, images: MeasuredImages) -> list[tuple[Judge, NDArray[np.bool_]]]:
-        """Each judge beside the images that are its own, bool of shape (N,)."""
+    def _judge_of(self, images: MeasuredImages) -> NDArray[np.int64]:
         if len(self.judges) == 1:
-            return [(self.judges[0], np.ones(len(images), dtype=np.bool_))]
-        fold = np.array([self.folds[image] for image in images.image_ids.tolist()], dtype=np.int64)
-        return [(judge, fold == place) for place, judge in enumerate(self.judges)]
+            return np.zeros(len(images), dtype=np.int64)
+        return np.array([self.folds[image] for image in images.image_ids.tolist()], dtype=np.int64)
+
+
+def _places(table: ConformalTable, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    calibration, found = table.scores.sort().values, torch.from_numpy(scores).float()
+    below = torch.searchsorted(calibration, found).double()
+    beyond = (found - calibration[-1]).clamp(min=0).double()
+    return np.asarray(((below + beyond / (1 + beyond)) / len(calibration)).numpy())

@@ -13,6 +13,7 @@ from torch import Tensor
 from detector.conformal import ConformalTable, Promise
 from detector.jobs.evaluation.measured_images import MeasuredImages
 from detector.jobs.fit_levels import Measured, fit_level
+from detector.jobs.fit_rows import FitRows
 from detector.jobs.fusions import FusionFit
 from detector.pipeline import Level, LevelName
 from detector.scoring import FusionName, Statistics
@@ -35,6 +36,33 @@ class Ground:
     calibration: MeasuredImages
     promise: Promise
     seed: int
+
+    @classmethod
+    def of(
+        cls,
+        statistics: Statistics,
+        fit: FitRows,
+        calibration: MeasuredImages,
+        *,
+        promise: Promise,
+        seed: int,
+    ) -> Ground:
+        """Fit rows and calibration images that the same scores have looked at.
+
+        Args:
+            statistics: Scores of the path and of all copies.
+            fit: What fusions are fitted on.
+            calibration: The calibration images.
+            promise: What calibration promises.
+            seed: Seed of what is random in fitting.
+        """
+        measured = Measured(
+            statistics=statistics,
+            fit=fit,
+            calibration=calibration.statistics,
+            predicted=torch.from_numpy(calibration.predicted),
+        )
+        return cls(measured=measured, calibration=calibration, promise=promise, seed=seed)
 
     @property
     def widest(self) -> Statistics:
@@ -97,23 +125,32 @@ class Contender:
         scores: Tensor = self.level.suspicion.fusion(images.statistics[:, self.columns])
         return scores.double().numpy()
 
-    def smaller(self, chosen: NDArray[np.int64]) -> ConformalTable:
-        """Its calibration with some of the calibration images."""
+    def smaller(self, chosen: NDArray[np.int64]) -> Contender:
+        """The same score, calibrated on some of the calibration images alone."""
         table = self.level.conformal
         rows = torch.from_numpy(chosen)
-        return ConformalTable(
+        smaller = ConformalTable(
             table.scores[rows], table.predicted[rows], table.classes, promise=table.promise
         )
+        return replace(self, level=replace(self.level, conformal=smaller))
 
     def flags(
         self, images: MeasuredImages, budgets: Sequence[float]
     ) -> dict[float, NDArray[np.bool_]]:
         """Which images are flagged at each budget that every class can promise."""
+        return self.flags_of(self.scores(images), images.predicted, budgets)
+
+    def flags_of(
+        self,
+        scores: NDArray[np.float64],
+        predicted: NDArray[np.int64],
+        budgets: Sequence[float],
+    ) -> dict[float, NDArray[np.bool_]]:
+        """The same of images whose scores are known, which no calibration changes."""
         table = self.level.conformal
-        scores = torch.from_numpy(self.scores(images)).float()
-        predicted = torch.from_numpy(images.predicted)
+        found = torch.from_numpy(scores).float(), torch.from_numpy(predicted)
         return {
-            budget: table.flags(scores, predicted, budget).numpy()
+            budget: table.flags(*found, budget).numpy()
             for budget in budgets
             if bool((table.ranks(budget) > 0).all())
         }

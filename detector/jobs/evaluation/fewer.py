@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from sklearn.ensemble import (
     AdaBoostClassifier,
@@ -175,20 +174,17 @@ def calibration_sizes(
     """
     held = len(contender.ground.calibration)
     order = np.random.default_rng(seed).permutation(held)
-    scores = torch.from_numpy(contender.scores(clean)).float()
-    predicted = torch.from_numpy(clean.predicted)
+    scores = contender.scores(clean)
     found = []
     for size in (size for size in sizes if size <= held):
-        table = contender.smaller(order[:size])
+        flags = contender.smaller(order[:size]).flags_of(scores, clean.predicted, budgets)
         found.append(
             CalibrationSize(
                 images=size,
                 flagged=tuple(
                     ShareAtBudget(
                         budget=budget,
-                        share=Share.of_flags(table.flags(scores, predicted, budget).numpy())
-                        if bool((table.ranks(budget) > 0).all())
-                        else None,
+                        share=Share.of_flags(flags[budget]) if budget in flags else None,
                     )
                     for budget in budgets
                 ),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 from detector.bundle import Bundle
 from detector.data import Splits
@@ -14,21 +17,59 @@ from detector.fingerprints import network_digest
 from detector.jobs.evaluation.contenders import Contender
 from detector.jobs.evaluation.plan import EvaluationPlan
 from detector.jobs.evaluation.subject import Recipe, Subject
+from detector.jobs.fusions import FusionFit, fusion_fit
 from detector.path_table import PathTable
+from detector.pipeline import LevelName
 from detector.scoring import FusionName
 from detector.scoring.classifiers import ClassifierName
 
 __all__ = [
+    "CalibrationFacts",
+    "calibration_facts",
     "recipe_of",
     "require_same_classes",
     "require_same_detector",
     "require_same_network",
+    "same_scores",
     "shipped_contender",
 ]
 
 _TOLERANCE = 1e-3
 """Between calibration scores of two machines, absolutely or relatively."""
 _E = TypeVar("_E", bound=StrEnum)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CalibrationFacts:
+    """How the scores that ship were fitted, as a bundle tells it.
+
+    Args:
+        fusions: Fusion of each level.
+        classifier: Which trees, where a fusion is learnt.
+        seed: Seed of what is random in fitting.
+    """
+
+    fusions: Mapping[LevelName, FusionName]
+    classifier: ClassifierName
+    seed: int
+
+    def fit(self, level: LevelName) -> FusionFit:
+        """How the fusion of a level was fitted."""
+        return fusion_fit(self.fusions[level], self.classifier)
+
+
+def calibration_facts(bundle: Bundle) -> CalibrationFacts:
+    """How the scores of a bundle were fitted; as by default where it does not say.
+
+    Args:
+        bundle: The bundle.
+    """
+    facts = bundle.manifest.provenance.get("calibration", {})
+    return CalibrationFacts(
+        fusions={info.name: info.fusion for info in bundle.manifest.levels},
+        classifier=ClassifierName(facts.get("classifier", ClassifierName.GRADIENT_BOOSTING)),
+        seed=int(facts.get("seed", 0)),
+    )
 
 
 def recipe_of(bundle: Bundle, plan: EvaluationPlan) -> Recipe:
@@ -45,21 +86,21 @@ def recipe_of(bundle: Bundle, plan: EvaluationPlan) -> Recipe:
     pipeline = bundle.pipeline
     levels = {pipeline.level(name).name: pipeline.level(name).copies for name in plan.levels}
     fusions = tuple(_named(FusionName, name, "fusions") for name in plan.fusions)
+    facts = calibration_facts(bundle)
     level = pipeline.default_level
-    fusion = {info.name: info.fusion for info in bundle.manifest.levels}[level]
+    fusion = facts.fusions[level]
     if level not in levels or fusion not in fusions:
         raise InvalidInputError(
             f"The plan {plan.name} should evaluate what the bundle ships, {fusion} at {level}. "
             f"Found {', '.join(fusions)} at {', '.join(levels)}. Add it to levels and fusions.",
             field="levels",
         )
-    facts = bundle.manifest.provenance.get("calibration", {})
     return Recipe(
         levels=levels,
         fusions=fusions,
         promise=pipeline.conformal.promise,
-        classifier=ClassifierName(facts.get("classifier", ClassifierName.GRADIENT_BOOSTING)),
-        seed=int(facts.get("seed", 0)),
+        classifier=facts.classifier,
+        seed=facts.seed,
     )
 
 
@@ -97,6 +138,18 @@ def require_same_network(table: PathTable, bundle: Bundle) -> None:
         )
 
 
+def same_scores(scores: Tensor, others: Tensor) -> bool:
+    """Whether two machines may have found these scores for the same calibration images.
+
+    Args:
+        scores: Shape (M,).
+        others: Shape (M,), or another one, which are others then.
+    """
+    return len(scores) == len(others) and torch.allclose(
+        scores, others, rtol=_TOLERANCE, atol=_TOLERANCE
+    )
+
+
 def require_same_detector(subject: Subject, bundle: Bundle, table: PathTable) -> None:
     """Refuse a table that does not give what ships, to the last calibration score.
 
@@ -108,16 +161,13 @@ def require_same_detector(subject: Subject, bundle: Bundle, table: PathTable) ->
     Raises:
         DataError: If it gives something else.
     """
-    shipped = {info.name: info.fusion for info in bundle.manifest.levels}
+    shipped = calibration_facts(bundle).fusions
     for contender in subject.contenders:
         level = contender.level.name
         if contender.fusion is not shipped[level]:
             continue
         scores = bundle.pipeline.levels[level].conformal.scores
-        found = contender.level.conformal.scores
-        if len(scores) != len(found) or not torch.allclose(
-            scores, found, rtol=_TOLERANCE, atol=_TOLERANCE
-        ):
+        if not same_scores(scores, contender.level.conformal.scores):
             raise DataError(
                 f"{table.folder} should be the table that the bundle was calibrated with. Found "
                 f"other calibration scores at {level}. Give that table, with the images that "

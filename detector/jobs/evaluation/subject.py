@@ -12,7 +12,6 @@ from detector.conformal import Promise
 from detector.errors import InvalidInputError
 from detector.jobs.evaluation.contenders import Contender, Ground
 from detector.jobs.evaluation.measured_images import MeasuredImages, measure_images
-from detector.jobs.fit_levels import Measured
 from detector.jobs.fit_rows import read_fit_rows
 from detector.jobs.fit_scores import fit_path_scores, read_clean_images
 from detector.jobs.fusions import FusionFit, fusion_fit
@@ -87,14 +86,10 @@ class Subject:
         calibration = measure_images(
             table, SplitName.CALIBRATION, statistics=widest, baselines=fitted
         )
-        ground = Ground(
-            measured=Measured(
-                statistics=widest,
-                fit=read_fit_rows(table, widest),
-                calibration=calibration.statistics,
-                predicted=torch.from_numpy(calibration.predicted),
-            ),
-            calibration=calibration,
+        ground = Ground.of(
+            widest,
+            read_fit_rows(table, widest),
+            calibration,
             promise=recipe.promise,
             seed=recipe.seed,
         )

@@ -186,7 +186,7 @@ def test_what_goes_wrong_on_a_worker_is_one_sentence_and_costs_no_finished_shard
     whole = image.read_bytes()
     image.write_bytes(whole[:40])
     code, written = finished(extract(output, address, steps=2))
-    assert code == 2
+    assert code == 2, written
     assert written.startswith(f"Error: {image} should be a readable image")
     assert written.count("\n") == 1
     kept = shards(output)

@@ -160,18 +160,30 @@ class LayerWeight(_message.Message):
     def __init__(self, name: _Optional[str] = ..., weight: _Optional[float] = ...) -> None: ...
 
 class Explanation(_message.Message):
-    __slots__ = ("distance", "layers", "gates", "rival", "neighbours")
+    __slots__ = ("distance", "layers", "gates", "rival", "neighbours", "parts")
     DISTANCE_FIELD_NUMBER: _ClassVar[int]
     LAYERS_FIELD_NUMBER: _ClassVar[int]
     GATES_FIELD_NUMBER: _ClassVar[int]
     RIVAL_FIELD_NUMBER: _ClassVar[int]
     NEIGHBOURS_FIELD_NUMBER: _ClassVar[int]
+    PARTS_FIELD_NUMBER: _ClassVar[int]
     distance: float
     layers: _containers.RepeatedCompositeFieldContainer[ExplainedLayer]
     gates: _containers.RepeatedCompositeFieldContainer[ExplainedGate]
     rival: Rival
     neighbours: _containers.RepeatedCompositeFieldContainer[NearImage]
-    def __init__(self, distance: _Optional[float] = ..., layers: _Optional[_Iterable[_Union[ExplainedLayer, _Mapping]]] = ..., gates: _Optional[_Iterable[_Union[ExplainedGate, _Mapping]]] = ..., rival: _Optional[_Union[Rival, _Mapping]] = ..., neighbours: _Optional[_Iterable[_Union[NearImage, _Mapping]]] = ...) -> None: ...
+    parts: _containers.RepeatedCompositeFieldContainer[ScorePart]
+    def __init__(self, distance: _Optional[float] = ..., layers: _Optional[_Iterable[_Union[ExplainedLayer, _Mapping]]] = ..., gates: _Optional[_Iterable[_Union[ExplainedGate, _Mapping]]] = ..., rival: _Optional[_Union[Rival, _Mapping]] = ..., neighbours: _Optional[_Iterable[_Union[NearImage, _Mapping]]] = ..., parts: _Optional[_Iterable[_Union[ScorePart, _Mapping]]] = ...) -> None: ...
+
+class ScorePart(_message.Message):
+    __slots__ = ("name", "surprisal", "sentence")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SURPRISAL_FIELD_NUMBER: _ClassVar[int]
+    SENTENCE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    surprisal: float
+    sentence: str
+    def __init__(self, name: _Optional[str] = ..., surprisal: _Optional[float] = ..., sentence: _Optional[str] = ...) -> None: ...
 
 class ExplainedLayer(_message.Message):
     __slots__ = ("name", "contribution")

@@ -1,0 +1,140 @@
+"""Speed on a GPU: the pipeline by itself and served, beside the plain network compiled."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from detector.bundle import load_bundle
+from detector.pipeline import Pipeline
+from tests.figures.bench import Bench
+from tests.figures.figure import Figure
+from tests.figures.serving import Worker, core, serving
+from tests.figures.subjects import Subject, resnet50, resnet56
+
+__all__ = ["accelerator", "speed_figures"]
+
+_BATCHES = (8, 32, 64, 128)
+_CALLERS = 128
+_SLICE_S = 5.0
+_WARM_UPS = 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Speed:
+    """Images per second, and the median and the 99th percentile of what one wait takes, ms."""
+
+    images_per_s: float
+    p50_ms: float
+    p99_ms: float
+
+    @classmethod
+    def of(cls, seconds: Sequence[float], size: int) -> _Speed:
+        p50, p99 = (1000 * float(np.quantile(seconds, share)) for share in (0.5, 0.99))
+        return cls(images_per_s=size / statistics.fmean(seconds), p50_ms=p50, p99_ms=p99)
+
+    @property
+    def text(self) -> str:
+        return f"{self.images_per_s:.0f} images/s, p50 {self.p50_ms:.2f} ms, p99 {self.p99_ms:.2f}"
+
+
+def accelerator(bench: Bench) -> list[Figure]:
+    """ResNet-56 and ResNet-50 at 224 on the first GPU; where there is none, one line says so."""
+    if not torch.cuda.is_available():
+        return [_reported("speed on an accelerator", "not measured: this machine has no GPU")]
+    found = []
+    for make in (resnet56, resnet50):
+        with make(bench) as subject:
+            found += speed_figures(subject, "cuda", batches=_BATCHES, seconds=_SLICE_S)
+    return found
+
+
+def speed_figures(
+    subject: Subject, device: str, *, batches: Sequence[int], seconds: float
+) -> list[Figure]:
+    """What one network does on a device; the plain one is its backbone under ``torch.compile``.
+
+    Args:
+        subject: The network.
+        device: Where, as torch names it.
+        batches: Sizes of batch; the fastest of each way counts.
+        seconds: How long each is measured.
+    """
+    pipeline = load_bundle(subject.bundle, device=device).pipeline
+    images = torch.from_numpy(np.load(subject.pixels)).permute(0, 3, 1, 2).contiguous()
+    rows = []
+    for level in pipeline.levels:
+        size, speed = _best(_verdicts(pipeline, level), images, batches, seconds)
+        rows.append((f"pipeline at {level}, verdicts included, batches of {size}", speed))
+    size, speed = _best(_plain(pipeline), images, batches, seconds)
+    rows.append((f"plain network compiled, batches of {size}", speed))
+    rows.append((f"served, {_CALLERS} callers with single raw images", _served(subject, device)))
+    where = torch.cuda.get_device_name() if device == "cuda" else device
+    return [_reported(f"{subject.name} on {where}: {name}", each.text) for name, each in rows]
+
+
+def _best(
+    work: Callable[[Tensor], object], images: Tensor, sizes: Sequence[int], seconds: float
+) -> tuple[int, _Speed]:
+    speeds = {size: _measured(work, images, size, seconds) for size in sizes if size <= len(images)}
+    best = max(speeds, key=lambda size: speeds[size].images_per_s)
+    return best, speeds[best]
+
+
+def _measured(
+    work: Callable[[Tensor], object], images: Tensor, size: int, seconds: float
+) -> _Speed:
+    batches = [batch for batch in images.split(size) if len(batch) == size]
+    for _ in range(_WARM_UPS):
+        work(batches[0])
+    times: list[float] = []
+    while sum(times) < seconds:
+        started = time.perf_counter()
+        work(batches[len(times) % len(batches)])
+        times.append(time.perf_counter() - started)
+    return _Speed.of(times, size)
+
+
+def _verdicts(pipeline: Pipeline, level: str) -> Callable[[Tensor], object]:
+    def work(images: Tensor) -> None:
+        findings = pipeline.analyse(images, level)
+        for row in range(len(images)):
+            pipeline.detect(findings, row)
+
+    return work
+
+
+def _plain(pipeline: Pipeline) -> Callable[[Tensor], object]:
+    """From pixels in main memory to class scores in main memory, as a verdict goes."""
+    backbone: nn.Module = torch.compile(pipeline.network.backbone)  # type: ignore[assignment]
+
+    def work(images: Tensor) -> Tensor:
+        with torch.inference_mode():
+            prepared = pipeline.preprocessing(images.to(pipeline.device, non_blocking=True))
+            logits: Tensor = backbone(prepared.contiguous(memory_format=torch.channels_last))
+            return logits.cpu()
+
+    return work
+
+
+def _served(subject: Subject, device: str) -> _Speed:
+    with (
+        serving("--bundle", str(subject.bundle), "--device", device) as server,
+        Worker(
+            "tests.figures.callers", server.address, str(subject.pixels), "raw", on=core(-1)
+        ) as callers,
+    ):
+        found = callers.order(kind="raw", callers=_CALLERS, seconds=_SLICE_S)
+    return _Speed(
+        images_per_s=found["images_per_s"], p50_ms=found["median_ms"], p99_ms=found["p99_ms"]
+    )
+
+
+def _reported(name: str, measured: str) -> Figure:
+    return Figure(name=name, target="", measured=measured, holds=None)
