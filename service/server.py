@@ -27,7 +27,7 @@ from service.errors import StartError
 from service.health import HEALTH_SERVICE_NAME, Health
 from service.health_server import HealthServer
 from service.interceptors import CallInterceptor
-from service.memory import keep_freed_memory
+from service.memory import keep_freed_memory, spare_loaded_code
 from service.metrics import Metrics
 from service.open_inference import OPEN_INFERENCE_NAME, OpenInferenceServicer
 from service.scheduling import run_in_turns
@@ -347,6 +347,7 @@ async def load_and_serve(settings: Settings, *, ready: Callable[[DetectionServer
     # `exact_32_bit` says so around each batch, and takes it back: with two batches at once, as
     # beside a shadow, one would take it back for the other.
     torch.backends.cudnn.allow_tf32 = False
+    spare_loaded_code()
     bundle = load_bundle(settings.bundle, device=chosen_device(settings.device))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
