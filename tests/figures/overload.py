@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from service.local_server import LocalServer
 from service.results import ServerBusyError
 from tests.figures.bench import Bench
 from tests.figures.figure import Figure
-from tests.figures.serving import core, is_serving, metrics, serving
+from tests.figures.serving import core, is_serving, metric, serving
 
 __all__ = ["overload"]
 
@@ -44,8 +44,7 @@ _MEMORY_TARGET = 0.10
 _PROBES_TARGET = 0.5
 """Of the probes that there is time for: each takes some itself."""
 _ALLOWED = {"OK", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"}
-_CALLS = "offpath_requests_total"
-_DROPPED = "offpath_dropped_images_total"
+_ADMITTED = "offpath_admitted_images_total"
 
 
 def overload(bench: Bench) -> list[Figure]:  # every measurement gets one
@@ -59,10 +58,11 @@ def overload(bench: Bench) -> list[Figure]:  # every measurement gets one
     """
     with serving(on=core(0)) as server:
         closed = _bench(server, "--callers", str(_CALLERS), "--duration-s", str(_CAPACITY_S))
-        capacity, memory, before = closed["calls_per_s"], _resident(server), metrics(server)
+        capacity, memory = closed["calls_per_s"], _resident(server)
+        before = metric(server, _ADMITTED)
         with _probing(server) as seen:
             opened = _overloaded(server, _FACTOR * capacity, _OVERLOAD_S, _TIMEOUT_S)
-        accepted = _accepted(before, metrics(server))
+        accepted = round(metric(server, _ADMITTED) - before)  # images, one in each call
         full = _overloaded(server, _FACTOR * capacity, _FULL_S, _FULL_TIMEOUT_S)
         code = server.stop()
     return [
@@ -149,14 +149,6 @@ def _outcome(client: Client, image: Path) -> str:
     except OffpathError as error:
         return type(error).__name__
     return "OK"
-
-
-def _accepted(before: Mapping[str, float], after: Mapping[str, float]) -> int:
-    """Calls of one image that the server let in: answered, dropped in the queue, or given up."""
-    names = [f'{_CALLS}{{code="{code}",method="Detect"}}' for code in ("OK", "CANCELLED")]
-    # Its callers' ends count the dropped ones that were cancelled.
-    names += [f'{_DROPPED}{{reason="{reason}"}}' for reason in ("expired", "late")]
-    return round(sum(after.get(name, 0.0) - before.get(name, 0.0) for name in names))
 
 
 def _goodput(opened: dict[str, Any], capacity: float) -> Figure:

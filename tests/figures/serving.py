@@ -21,7 +21,7 @@ from PIL import Image
 
 from service.local_server import LocalServer, local_server
 
-__all__ = ["Worker", "core", "encoded", "is_serving", "metric", "metrics", "png", "serving"]
+__all__ = ["Worker", "core", "encoded", "is_serving", "metric", "png", "serving"]
 
 _JPEG_QUALITY = 90
 _STOP_TIMEOUT_S = 60.0
@@ -97,15 +97,9 @@ def serving(
 
 def metric(server: LocalServer, name: str) -> float:
     """Value of a server's metric without labels."""
-    return metrics(server)[name]
-
-
-def metrics(server: LocalServer) -> dict[str, float]:
-    """Values of all of a server's metrics, each by its name with its labels, as it is exposed."""
     with urlopen(server.metrics_url, timeout=30) as reply:
         lines = reply.read().decode().splitlines()
-    pairs = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
-    return {name: float(value) for name, value in pairs}
+    return next(float(line.split()[1]) for line in lines if line.split()[0] == name)
 
 
 def core(index: int) -> int:
