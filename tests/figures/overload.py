@@ -35,8 +35,8 @@ _OVERLOAD_S = 60.0
 _FACTOR = 2.0
 _TIMEOUT_S = 1.0
 _FULL_S = 10.0
-_FULL_TIMEOUT_S = 8.0
-"""Longer than a full queue takes: room runs out before time does."""
+_FULL_TIMEOUT_S = 30.0
+"""Longer than a full queue takes by far: room runs out before time does."""
 _PROBE_S = 0.25
 _GOODPUT_TARGET = 0.90
 _LATE_TARGET = 0.01
