@@ -17,6 +17,7 @@ from service.campaigns import CampaignGuard, Sighting, principal_of_peer
 from service.codec import AnalysisCall, SentImage
 from service.decoding import Decoder, require_all
 from service.drift import DriftWatch
+from service.last_moment import answered_in_time
 from service.metrics import Metrics
 from service.security.call_record import Stage, current_call
 from service.security.disclosure import check_right
@@ -109,8 +110,9 @@ class Analysis:
         ):
             # Only now: what the queue refuses costs nothing.
             self._quotas.take_images(caller, len(call.images))
-            images = await self._decode(call.images)
-            rows = await self._submit(images, level.name, deadline, call)
+            async with answered_in_time(remaining_s):
+                images = await self._decode(call.images)
+                rows = await self._submit(images, level.name, deadline, call)
             record.queue_s = max(row.queue_s for row in rows)
             record.analysis_s = max(row.analysis_s for row in rows)
             # Callers without a name are told apart by address.

@@ -126,11 +126,17 @@ def _pin(process: subprocess.Popen[Any], on: int) -> None:
     os.sched_setaffinity(process.pid, {on})
 
 
-def is_serving(address: str) -> bool:
-    """Whether health says that a server takes calls."""
+def is_serving(address: str, *, timeout_s: float = 30.0) -> bool:
+    """Whether health says that a server takes calls.
+
+    Args:
+        address: Where it is, ``host:port``.
+        timeout_s: Longest wait for what health says, seconds.
+    """
     with grpc.insecure_channel(address) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
-        status = stub.Check(health_pb2.HealthCheckRequest(service=_SERVICE), timeout=30).status
+        asked = health_pb2.HealthCheckRequest(service=_SERVICE)
+        status = stub.Check(asked, timeout=timeout_s).status
     return bool(status == health_pb2.HealthCheckResponse.SERVING)
 
 
