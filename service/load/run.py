@@ -138,5 +138,5 @@ class _Sender:
 def _is_told_to_retry(error: grpc.aio.AioRpcError) -> bool:
     if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
         return False
-    known = call_error(error, "")
+    known = call_error(error, "", tls=False)  # only its kind is asked for
     return isinstance(known, ServerBusyError | QuotaExceededError) and known.retry_after_s > 0
