@@ -9,8 +9,9 @@ from torch import fx, nn
 
 from detector.decoupling.gates import ControllingModule
 from detector.decoupling.network import DecoupledNetwork
-from detector.decoupling.skipping.convolution import Convolution, folded
+from detector.decoupling.skipping.convolution import Convolution
 from detector.decoupling.skipping.features import Features
+from detector.decoupling.skipping.folding import folded
 from detector.decoupling.skipping.gated_layer import GatedLayer
 from detector.decoupling.skipping.operations import Operation, operation, works_in_place
 from detector.decoupling.skipping.plan import SkippingPlan, Way

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import cached_property
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from typing_extensions import override
 
 from detector.decoupling.skipping.features import Features
+from detector.decoupling.skipping.windows import Windows
 
-__all__ = ["Convolution", "FoldedConvolution", "OpaqueConvolution", "folded"]
+__all__ = ["Convolution", "FoldedConvolution", "OpaqueConvolution"]
 
-_LARGEST_UNFOLDED = 2**18
-"""Numbers of an unfolded map that are in memory at once, 1 MiB: what lies in a core's own cache is
-multiplied faster, and memory stays flat in the size of images."""
+_CHEAP_WEIGHTS = 4
+"""A weight costs about as much to lay out anew as so many numbers of a map cost to unfold."""
 
 
 class Convolution(ABC):
     """A convolution and the batch norm behind it, for one image."""
-
-    skips = False
-    """Whether it can leave out filters and channels."""
 
     @abstractmethod
     def every(self, features: Features) -> Tensor:
@@ -48,50 +44,26 @@ class OpaqueConvolution(Convolution):
 
 
 class FoldedConvolution(Convolution):
-    r"""A convolution that has taken in its batch norm, and knows its rows and columns.
-
-    Some filters of some channels are one product of matrices: the open rows and columns of the
-    weights, laid out as (Cout, Cin, kh kw), times the unfolded map. Convolution libraries compile a
-    kernel for each new shape, and paths bring new shapes all the time; products have no such price,
-    and gathering a filter's 3 x 3 numbers for a channel at once costs little.
+    """A convolution that has taken in its batch norm, and knows its rows and columns.
 
     Args:
         weight: Shape (Cout, Cin, kh, kw).
         bias: Shape (Cout,).
-        stride: Of height and width.
-        padding: Zeros on each side of height and width.
-        dilation: Of height and width.
+        windows: Where the filters look.
     """
 
-    skips = True
-
-    def __init__(
-        self,
-        weight: Tensor,
-        bias: Tensor,
-        *,
-        stride: tuple[int, int],
-        padding: tuple[int, int],
-        dilation: tuple[int, int],
-    ) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor, windows: Windows) -> None:
         self._weight = weight.contiguous()
         self._bias = bias
-        self._stride, self._padding, self._dilation = stride, padding, dilation
-        filters, channels, *kernel = weight.shape
-        self._channels = channels
-        self._kernel = (kernel[0], kernel[1])
-        self._rows = self._weight.view(filters, -1)  # (Cout, Cin kh kw)
-        self._pieces = self._weight.view(filters * channels, -1)  # (Cout Cin, kh kw)
-        self._is_pointwise = self._kernel == stride == (1, 1) and padding == (0, 0)
+        self._windows = windows
+        self._filters, self._channels, *_ = weight.shape
 
     @override
     def every(self, features: Features) -> Tensor:
-        return functional.conv2d(
-            features.dense(), self._weight, self._bias, self._stride, self._padding, self._dilation
-        )
+        return self._windows.convolution(features.dense(), self._weight, self._bias)
 
-    def some(self, features: Features, filters: Tensor) -> Tensor:
-        """Some filters of all channels.
+    def convolved(self, features: Features, filters: Tensor) -> Tensor:
+        """Some filters of all channels, by the library's convolution.
 
         Args:
             features: The map, (1, Cin, H, W).
@@ -100,114 +72,53 @@ class FoldedConvolution(Convolution):
         Returns:
             Shape (1, F, H', W').
         """
-        weights = self._rows.index_select(0, filters)
-        return self._product(features.dense(), weights, filters)
+        weights = self._weight.index_select(0, filters)
+        return self._windows.convolution(features.dense(), weights, self._biases(filters))
 
-    def some_of_open(self, features: Features, filters: Tensor) -> Tensor:
-        """The same of the channels that are kept alone; the others are zero."""
-        channels = features.open_channels
-        if channels is None:
-            return self.some(features, filters)
-        pieces = torch.add(channels, filters.unsqueeze(1), alpha=self._channels)  # (F, C')
-        weights = self._pieces.index_select(0, pieces.view(-1)).view(len(filters), -1)
-        return self._product(features.kept, weights, filters)
+    def multiplied(self, features: Features, filters: Tensor) -> Tensor:
+        """The same as a product of matrices."""
+        weights, bias = self._whole.index_select(0, filters), self._biases(filters)
+        if self._windows.shares_rows:
+            return self._windows.product_by_rows(features.dense(), weights, bias)
+        return self._windows.product(features.dense(), weights, bias)
 
-    def _product(self, kept: Tensor, weights: Tensor, filters: Tensor) -> Tensor:
-        bias = self._bias.index_select(0, filters).unsqueeze(1)
-        _, channels, height, width = kept.shape
-        if self._is_pointwise:
-            product = torch.addmm(bias, weights, kept.view(channels, -1))
-            return product.view(1, -1, height, width)
-        vertical, horizontal = self._padding
-        if vertical or horizontal:
-            kept = functional.pad(kept, (horizontal, horizontal, vertical, vertical))
-        out_height, out_width = (
-            (size - dilation * (kernel - 1) - 1) // stride + 1
-            for size, dilation, kernel, stride in zip(
-                kept.shape[2:], self._dilation, self._kernel, self._stride, strict=True
-            )
-        )
-        band = max(1, _LARGEST_UNFOLDED // (weights.shape[1] * out_width))
-        if band >= out_height:
-            columns = self._unfolded(kept, 0, out_height, out_width)
-            return torch.addmm(bias, weights, columns).view(1, -1, out_height, out_width)
-        product = kept.new_empty(len(weights), out_height * out_width)
-        for first in range(0, out_height, band):
-            rows = min(band, out_height - first)
-            columns = self._unfolded(kept, first, rows, out_width)
-            place = product[:, first * out_width : (first + rows) * out_width]
-            torch.addmm(bias, weights, columns, out=place)
-        return product.view(1, -1, out_height, out_width)
+    def convolved_open(self, features: Features, filters: Tensor) -> Tensor:
+        """Some filters of the channels that are kept alone, as the others are zero."""
+        if features.open_channels is None:
+            return self.convolved(features, filters)
+        weights = self._gathered(filters, features.open_channels)
+        return self._windows.convolution(features.kept, weights, self._biases(filters))
 
-    def _unfolded(self, padded: Tensor, first: int, rows: int, width: int) -> Tensor:
-        """What each filter sees at each place of some rows, shape (C' kh kw, rows width)."""
-        _, channel, row, column = padded.stride()
-        down, right = self._stride
-        size = (padded.shape[1], *self._kernel, rows, width)
-        stride = (
-            channel,
-            row * self._dilation[0],
-            column * self._dilation[1],
-            row * down,
-            column * right,
-        )
-        windows = padded.as_strided(size, stride, padded.storage_offset() + first * down * row)
-        return windows.reshape(-1, rows * width)
+    def multiplied_open(self, features: Features, filters: Tensor) -> Tensor:
+        """The same as a product of matrices."""
+        if features.open_channels is None:
+            return self.multiplied(features, filters)
+        weights = self._gathered(filters, features.open_channels)
+        windows, bias = self._windows, self._biases(filters)
+        below, across = windows.size(*features.kept.shape[2:])
+        if windows.shares_rows and _CHEAP_WEIGHTS * len(filters) < below * across:
+            by_rows = weights.transpose(1, 2).reshape(len(filters), windows.kernel[0], -1)
+            return windows.product_by_rows(features.kept, by_rows, bias)
+        return windows.product(features.kept, weights.view(len(filters), -1), bias)
 
+    def _gathered(self, filters: Tensor, channels: Tensor) -> Tensor:
+        """Weights of some filters for some channels, shape (F, C', kh, kw)."""
+        places = filters.unsqueeze(1).mul(self._channels).add(channels)  # (F, C')
+        pieces = self._pieces.index_select(0, places.view(-1))
+        return pieces.view(*places.shape, *self._windows.kernel)
 
-@torch.no_grad()
-def folded(convolution: nn.Conv2d, norm: nn.Module | None) -> Convolution:
-    r"""A convolution and its batch norm as one.
+    def _biases(self, filters: Tensor) -> Tensor:
+        return self._bias.index_select(0, filters)
 
-    .. math:: w' = w \gamma / \sqrt{v + \epsilon}, \quad b' = (b - \mu) \gamma / \sqrt{v + \epsilon}
-        + \beta
+    @cached_property
+    def _whole(self) -> Tensor:
+        """Filters one behind the other, as `Windows` multiplies them."""
+        if not self._windows.shares_rows:
+            return self._weight.view(self._filters, -1)
+        by_rows = self._weight.transpose(1, 2).contiguous()  # (Cout, kh, Cin, kw)
+        return by_rows.view(self._filters, self._windows.kernel[0], -1)
 
-    Args:
-        convolution: In evaluation mode.
-        norm: What is between it and the gates: a batch norm, or nothing.
-    """
-    parts = [convolution] if norm is None else [convolution, norm]
-    if not (_is_plain(convolution) and (norm is None or _is_fixed(norm))):
-        return OpaqueConvolution(*parts)
-    weight = convolution.weight.double()
-    bias = weight.new_zeros(len(weight)) if convolution.bias is None else convolution.bias.double()
-    if isinstance(norm, nn.BatchNorm2d):
-        scale, shift = _affine(norm)
-        weight, bias = weight * scale[:, None, None, None], bias * scale + shift
-    return FoldedConvolution(
-        weight.to(convolution.weight.dtype),
-        bias.to(convolution.weight.dtype),
-        stride=_pair(convolution.stride),
-        padding=_pair(convolution.padding),
-        dilation=_pair(convolution.dilation),
-    )
-
-
-def _affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """What a batch norm multiplies by and adds in evaluation mode, each of shape (C,)."""
-    assert norm.running_mean is not None  # noqa: S101  # `_is_fixed` says so
-    assert norm.running_var is not None  # noqa: S101
-    scale = torch.rsqrt(norm.running_var.double() + norm.eps)
-    if norm.affine:
-        scale = scale * norm.weight.double()
-    shift = -norm.running_mean.double() * scale
-    return scale, shift + norm.bias.double() if norm.affine else shift
-
-
-def _is_plain(convolution: nn.Conv2d) -> bool:
-    # A subclass, or a parametrised one, may compute anything.
-    return (
-        type(convolution) is nn.Conv2d
-        and convolution.groups == 1
-        and convolution.padding_mode == "zeros"
-        and not isinstance(convolution.padding, str)
-    )
-
-
-def _is_fixed(norm: nn.Module) -> bool:
-    return type(norm) is nn.BatchNorm2d and norm.running_mean is not None and not norm.training
-
-
-def _pair(value: object) -> tuple[int, int]:
-    height, width = value if isinstance(value, tuple) else (value, value)
-    return int(height), int(width)
+    @cached_property
+    def _pieces(self) -> Tensor:
+        """A filter's numbers for one channel are one row: gathered at once, they cost little."""
+        return self._weight.view(self._filters * self._channels, -1)

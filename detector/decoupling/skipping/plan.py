@@ -13,10 +13,14 @@ class Way(StrEnum):
 
     MASKED = "masked"
     """All filters, of which the closed ones are dropped."""
-    OPEN_FILTERS = "open-filters"
-    """Open filters of all channels."""
-    OPEN_CHANNELS = "open-channels"
-    """Open filters of open channels."""
+    FILTERS_CONVOLVED = "open-filters-convolved"
+    """Open filters of all channels, by the library's convolution."""
+    FILTERS_MULTIPLIED = "open-filters-multiplied"
+    """The same as a product of matrices."""
+    CHANNELS_CONVOLVED = "open-channels-convolved"
+    """Open filters of open channels, by the library's convolution."""
+    CHANNELS_MULTIPLIED = "open-channels-multiplied"
+    """The same as a product of matrices."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
