@@ -45,6 +45,7 @@ class GatedLayer:
         self._multiple = _CONVOLVED_MULTIPLE if convolved else 1
 
     def __call__(self, value: Features | Tensor) -> GatedFeatures:
+        """What the layer makes of a feature map of one image."""
         features = Features.of(value)
         logits = self._logits(features.means())
         filters, opened = self._filters(logits > 0)

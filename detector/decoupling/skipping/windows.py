@@ -62,9 +62,7 @@ class Windows:
         Returns:
             Shape (1, F, H', W').
         """
-        return functional.conv2d(
-            kept, weights, bias, self.stride, self.padding, self.dilation
-        )
+        return functional.conv2d(kept, weights, bias, self.stride, self.padding, self.dilation)
 
     def product(self, kept: Tensor, weights: Tensor, bias: Tensor) -> Tensor:
         """Filters of some channels: one product.
