@@ -63,7 +63,7 @@ dashboards-fresh: $(READY)
 tests: $(READY)
 	$(BIN)/pytest
 
-figures: $(READY) ## Measure every published figure, most of an hour; ARGS='--json' or '--only NAME'
+figures: $(READY) ## Measure every published figure, some two hours; ARGS='--json' or '--only NAME'
 	$(BIN)/python -m tests.figures $(ARGS)
 
 fix: $(READY) ## Format, and mend what the linter can mend

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -41,6 +42,7 @@ class AdminClient:
         self._address = address
         self._timeout_s = timeout_s
         self._metadata = credentials.metadata
+        self._tls = credentials.tls is not None
         self._channel = credentials.channel(address, [])
         self._stub: Any = pb_grpc.AdminServiceStub(self._channel)  # type: ignore[no-untyped-call]  # generated code
 
@@ -58,7 +60,8 @@ class AdminClient:
         Args:
             folder: Its folder, an absolute path on the server's machine.
         """
-        return self._call(self._stub.LoadBundle, pb.LoadBundleRequest(folder=str(folder)))
+        reply = self._reply(self._stub.LoadBundle, pb.LoadBundleRequest(folder=str(folder)))
+        return replace(_parse(reply.loaded), asked=reply.digest)
 
     def shadow(self, share: float) -> LoadedBundles:
         """Let the bundle that stands by judge a share of the calls, in [0, 1]."""
@@ -91,11 +94,13 @@ class AdminClient:
         self.close()
 
     def _call(self, method: Any, request: Any) -> LoadedBundles:
+        return _parse(self._reply(method, request).loaded)
+
+    def _reply(self, method: Any, request: Any) -> Any:
         try:
-            reply = method(request, timeout=self._timeout_s, metadata=self._metadata)
+            return method(request, timeout=self._timeout_s, metadata=self._metadata)
         except grpc.RpcError as error:
-            raise call_error(error, self._address) from error
-        return _parse(reply.loaded)
+            raise call_error(error, self._address, tls=self._tls) from error
 
 
 def _parse(loaded: pb.Loaded) -> LoadedBundles:

@@ -16,7 +16,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from service.admin_results import LoadedBundles, ShadowSummary
+from service.admin_results import BundlePlace, LoadedBundles, ShadowSummary
 from service.security.options import (
     CaOption,
     CertificateOption,
@@ -94,7 +94,8 @@ def admin(
     """Change the bundle of a running server, and no call is lost.
 
     list what is loaded · load a bundle beside the active one · shadow: let it judge a share of the
-    calls as well, and count where it differs · promote it · roll-back to the one before · unload
+    calls as well, and count where it differs; it takes one call at a time and yields under load, so
+    that it then judges less than its share · promote it · roll-back to the one before · unload
     one that does not answer · reset-drift: look for drift anew, once its cause is gone.
 
     With --report and --against, promote asks the release gate first: no figure of the new bundle
@@ -120,6 +121,8 @@ def admin(
         return
     console = Console()
     console.print(_table(loaded))
+    if loaded.asked:
+        console.print(_asked_line(loaded))
     for each in loaded.bundles:
         if each.drift_found:
             console.print(
@@ -198,12 +201,28 @@ def _table(loaded: LoadedBundles) -> Table:
     return table
 
 
+def _asked_line(loaded: LoadedBundles) -> str:
+    """What became of the bundle that was to be loaded; where it was loaded already, nothing did."""
+    shown = loaded.asked[:_SHOWN_DIGITS]
+    match next((each.place for each in loaded.bundles if each.digest == loaded.asked), None):
+        case BundlePlace.ACTIVE:
+            return f"{shown} already answers: nothing was loaded"
+        case BundlePlace.PREVIOUS:
+            return (
+                f"{shown} is the previous one: nothing was loaded; roll-back lets it answer again"
+            )
+        case BundlePlace.STANDBY:
+            return f"{shown} stands by: shadow lets it judge as well, promote lets it answer"
+        case _:
+            return f"{shown} was loaded, and another has taken its place since"
+
+
 def _shadow_line(shadow: ShadowSummary) -> str:
     mean = shadow.mean_p_value_difference
     difference = "" if mean is None else f", p-values apart by {mean:.3f} on average"
     return (
         f"Shadow of {shadow.share:.0%}: {shadow.images} images in {shadow.calls} calls, "
         f"{shadow.class_disagreements} with another class, {shadow.verdict_disagreements} with "
-        f"another verdict{difference}; {shadow.dropped_calls} calls left out, "
-        f"{shadow.failed_calls} failed"
+        f"another verdict{difference}; {shadow.dropped_calls} calls left out "
+        f"as it yields under load, {shadow.failed_calls} failed"
     )

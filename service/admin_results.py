@@ -74,10 +74,13 @@ class LoadedBundles:
     Args:
         bundles: The bundles, the active one first.
         shadow: The shadow.
+        asked: Digest of the bundle that was to be loaded, whether it was loaded before or not;
+            empty after all other calls.
     """
 
     bundles: tuple[LoadedBundle, ...]
     shadow: ShadowSummary
+    asked: str = ""
 
     def at(self, place: BundlePlace) -> LoadedBundle | None:
         """The bundle at a place, if there is one."""

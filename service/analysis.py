@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch import Tensor
 from detector.pipeline import Detection, Findings, Level, Pipeline
 from service.batch_running import Row
 from service.batcher import Batcher
-from service.campaigns import CampaignGuard, principal_of_peer
+from service.campaigns import CampaignGuard, Sighting, principal_of_peer
 from service.codec import AnalysisCall, SentImage
 from service.decoding import Decoder, require_all
 from service.drift import DriftWatch
@@ -115,18 +115,36 @@ class Analysis:
             record.analysis_s = max(row.analysis_s for row in rows)
             # Callers without a name are told apart by address.
             name = principal_of_peer(record.peer) if caller is ANONYMOUS else caller.name
-            in_campaign = self._campaigns.judge(
+            sightings = self._campaigns.judge(
                 name, _seen(images, rows), request_id=record.request_id
             )
-            if self._drift is not None:
-                for row, each in zip(rows, in_campaign, strict=True):
-                    self._drift.see(name, row.batch, row.index, in_campaign=each)
+            self._look_for_drift(name, images, rows, sightings)
+            in_campaign = [each is not None and each.belongs for each in sightings]
             return Analysed(
                 tuple(
                     self._judge(row, call.alpha, in_campaign=each and self._campaigns.tells)
                     for row, each in zip(rows, in_campaign, strict=True)
                 ),
                 level,
+            )
+
+    def _look_for_drift(
+        self,
+        principal: str,
+        images: list[Tensor],
+        rows: list[Row[Findings]],
+        sightings: Sequence[Sighting | None],
+    ) -> None:
+        """Show drift the images; the pixels of those that campaigns saw are hashed already."""
+        if self._drift is None:
+            return
+        for image, row, seen in zip(images, rows, sightings, strict=True):
+            self._drift.see(
+                principal,
+                row.batch,
+                row.index,
+                digest=self._campaigns.digest(image.numpy()) if seen is None else seen.digest,
+                in_campaign=seen is not None and seen.belongs,
             )
 
     async def _decode(self, images: tuple[SentImage, ...]) -> list[Tensor]:

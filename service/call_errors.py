@@ -22,6 +22,7 @@ from service.results import (
     ServerUnavailableError,
     UnauthenticatedError,
 )
+from service.unreachable import unreachable
 
 __all__ = ["call_error"]
 
@@ -30,12 +31,13 @@ _ID_KEY = "x-request-id"
 _QUOTA = "QUOTA_EXCEEDED"
 
 
-def call_error(error: Any, address: str) -> CallError:
+def call_error(error: Any, address: str, *, tls: bool) -> CallError:
     """The error that a client raises for a failed call.
 
     Args:
         error: What gRPC raised, of either kind of client.
         address: Where the call went.
+        tls: Whether the connection was to be encrypted.
     """
     code: grpc.StatusCode = error.code()
     text = error.details() or code.name
@@ -63,12 +65,20 @@ def call_error(error: Any, address: str) -> CallError:
         # never come here.
         case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED:
             return ServerUnavailableError(
-                f"{address} should be a running Offpath server. Found none that answers ({text}). "
-                "Start one with `offpath serve` or check the address.",
-                request_id=request_id,
+                unreachable(address, text, tls=tls), request_id=request_id
             )
         case _:
-            return ServerFailureError(f"{address} failed: {text}", request_id=request_id)
+            return ServerFailureError(_failure(code, text, address), request_id=request_id)
+
+
+def _failure(code: grpc.StatusCode, text: str, address: str) -> str:
+    if code is not grpc.StatusCode.UNIMPLEMENTED:
+        return f"{address} failed: {text}"
+    return (
+        f"{address} should answer this method. Found that it does not ({text}). Give the port of "
+        "`offpath serve --port` for calls and health, and that of `offpath serve --admin-port` for "
+        "`offpath admin`."
+    )
 
 
 def _exhausted(

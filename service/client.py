@@ -93,6 +93,7 @@ class Client:
         self._address = address
         self._timeout_s = timeout_s
         self._metadata = credentials.metadata
+        self._tls = credentials.tls is not None
         self._channel = credentials.channel(address, _options(max_message_bytes))
         self._stub = _stub(self._channel)
 
@@ -138,7 +139,7 @@ class Client:
                 request, timeout=_chosen(timeout_s, self._timeout_s), metadata=self._metadata
             )
         except grpc.RpcError as error:
-            raise call_error(error, self._address) from error
+            raise call_error(error, self._address, tls=self._tls) from error
         return _parse_reply(reply)
 
     def bundle(self, *, timeout_s: float | None = None) -> BundleDescription:
@@ -154,7 +155,7 @@ class Client:
                 metadata=self._metadata,
             )
         except grpc.RpcError as error:
-            raise call_error(error, self._address) from error
+            raise call_error(error, self._address, tls=self._tls) from error
         return _parse_bundle(reply)
 
     def close(self) -> None:
@@ -192,6 +193,7 @@ class AsyncClient:
         self._address = address
         self._timeout_s = timeout_s
         self._metadata = credentials.metadata
+        self._tls = credentials.tls is not None
         self._channel = credentials.async_channel(address, _options(max_message_bytes))
         self._stub = _stub(self._channel)
 
@@ -224,7 +226,7 @@ class AsyncClient:
                 request, timeout=_chosen(timeout_s, self._timeout_s), metadata=self._metadata
             )
         except grpc.RpcError as error:
-            raise call_error(error, self._address) from error
+            raise call_error(error, self._address, tls=self._tls) from error
         return _parse_reply(reply)
 
     async def bundle(self, *, timeout_s: float | None = None) -> BundleDescription:
@@ -236,7 +238,7 @@ class AsyncClient:
                 metadata=self._metadata,
             )
         except grpc.RpcError as error:
-            raise call_error(error, self._address) from error
+            raise call_error(error, self._address, tls=self._tls) from error
         return _parse_bundle(reply)
 
     async def close(self) -> None:

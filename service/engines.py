@@ -121,6 +121,7 @@ class Engines:
             if engine is not None:
                 self._metrics.bundles.loads.labels("done").inc()
                 _log.info("Bundle %s stands by", digest)
+                self.shadow.forget()
                 self._stand_by(engine)
             return digest
 
@@ -136,7 +137,8 @@ class Engines:
         """
         if self.standby is None:
             raise WrongPlaceError(
-                "A bundle should stand by to be the shadow. Found none. Load one first."
+                "A bundle should stand by to be the shadow. Found none. Load one that is not the "
+                "one that answers."
             )
         self.shadow.start(share)
 
@@ -200,7 +202,7 @@ class Engines:
         for place, engine in self.loaded():
             if engine.digest == digest and place is not Place.ACTIVE:
                 if place is Place.STANDBY:
-                    self.shadow.stop()
+                    self.shadow.forget()
                     self.standby = None
                 else:
                     self.previous = None

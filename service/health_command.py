@@ -47,6 +47,8 @@ def health(
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+    from service.call_errors import call_error
+
     credentials = credentials_of(ca=ca, tls=tls, certificate=certificate, key=key, token_file=None)
     with credentials.channel(server, ()) as channel:
         try:
@@ -54,9 +56,25 @@ def health(
                 health_pb2.HealthCheckRequest(service=service), timeout=timeout_s
             )
         except grpc.RpcError as error:
-            typer.echo(f"{server}: {error.code().name}, {error.details()}", err=True)
+            if error.code() is grpc.StatusCode.NOT_FOUND:
+                told = _not_found(service)
+            else:
+                told = str(call_error(error, server, tls=credentials.tls is not None))
+            typer.echo(f"{server}: {error.code().name}. {' '.join(told.split())}", err=True)
             raise typer.Exit(1) from error
     status = health_pb2.HealthCheckResponse.ServingStatus.Name(reply.status)
     typer.echo(f"{server}: {status}")
     if reply.status != health_pb2.HealthCheckResponse.SERVING:
         raise typer.Exit(1)
+
+
+def _not_found(service: str) -> str:
+    if service == _READY:
+        return (
+            f"The server should know {service}. Found that it does not. It is still starting: wait "
+            "and ask again; or it is no Offpath server: check the address."
+        )
+    return (
+        f"--service should name a service that the server has. Found {service!r}, which it does "
+        f"not know. Leave it out for {_READY}, or give '' to ask whether the process lives."
+    )

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
-from pydantic_settings import SettingsError as UnreadableVariableError
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from detector.errors import OffpathError
 from service.campaigns import CampaignPolicy, CampaignRule
 from service.security.certificates import CertificateFiles
 from service.security.exposure import is_loopback
 from service.security.logs import LogFormat, LogLevel
+from service.settings_words import expectation, unknown_variable, variable
 from service.skipping import Skipping
 
 __all__ = ["Settings", "SettingsError", "load_settings"]
@@ -27,7 +30,7 @@ _CAMPAIGNS = CampaignRule()
 
 
 class SettingsError(OffpathError):
-    """A setting has a value that it cannot have."""
+    """A setting has a value that it cannot have, or there is no such setting."""
 
 
 class Settings(BaseSettings):
@@ -82,7 +85,7 @@ class Settings(BaseSettings):
     faster by it and the largest batch not slower, or ``off``. Auto: the same gates, class scores
     within rounding, and some seconds of warm-up."""
 
-    batch_sizes: tuple[Count, ...] = (1, 2, 4, 8, 12, 16, 24, 32)
+    batch_sizes: Annotated[tuple[Count, ...], NoDecode] = (1, 2, 4, 8, 12, 16, 24, 32)
     """Sizes of batch that the network sees; smaller ones are padded. Fixed, so that warm-up meets
     every shape; close together, as padding is work for nothing. Ascending."""
 
@@ -188,7 +191,7 @@ class Settings(BaseSettings):
     """Principals that are remembered; who was silent longest is forgotten first. 256: with full
     windows 40 MB."""
 
-    campaign_exempt_principals: frozenset[str] = frozenset()
+    campaign_exempt_principals: Annotated[frozenset[str], NoDecode] = frozenset()
     """Principals that are not watched: those that send frames of still cameras, or sweeps of small
     changes, which cannot be told from a campaign. Where callers have no names, their addresses."""
 
@@ -265,34 +268,59 @@ class Settings(BaseSettings):
             pixel_change=self.campaign_pixel_change,
         )
 
+    @field_validator("batch_sizes", "campaign_exempt_principals", mode="before")
+    @classmethod
+    def _read_list(cls, value: object) -> object:
+        """A list as a variable holds it; read here, as pydantic-settings would hide the value."""
+        return json.loads(value) if isinstance(value, str) else value
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if not self.batch_sizes or list(self.batch_sizes) != sorted(set(self.batch_sizes)):
-            raise ValueError(f"batch_sizes should ascend. Found {self.batch_sizes}")
+            raise ValueError(
+                "OFFPATH_BATCH_SIZES should be a JSON list that ascends, such as [1, 2, 4]. "
+                f"Found {list(self.batch_sizes)}."
+            )
         if self.max_images_per_request > self.max_queue_images:
             raise ValueError(
-                "max_queue_images should hold a largest request, max_images_per_request. "
-                f"Found {self.max_queue_images} and {self.max_images_per_request}"
+                "OFFPATH_MAX_QUEUE_IMAGES should be at least OFFPATH_MAX_IMAGES_PER_REQUEST, so "
+                "that a largest request fits, such as 1024 and 64. "
+                f"Found {self.max_queue_images} and {self.max_images_per_request}."
             )
         if self.max_message_bytes > self.max_queue_bytes:
             raise ValueError(
-                "max_queue_bytes should hold a largest request, max_message_bytes. "
-                f"Found {self.max_queue_bytes} and {self.max_message_bytes}"
+                "OFFPATH_MAX_QUEUE_BYTES should be at least OFFPATH_MAX_MESSAGE_BYTES, so that a "
+                "largest request fits, such as 268435456 and 16777216. "
+                f"Found {self.max_queue_bytes} and {self.max_message_bytes}."
             )
-        self.campaign_rule()  # refuses fields that contradict each other
+        if self.campaign_related >= self.campaign_window_queries:
+            raise ValueError(
+                "OFFPATH_CAMPAIGN_RELATED should be less than OFFPATH_CAMPAIGN_WINDOW_QUERIES, as "
+                "only what is remembered can be related, such as 32 and 1000. "
+                f"Found {self.campaign_related} and {self.campaign_window_queries}."
+            )
         return self
 
     @model_validator(mode="after")
     def _guarded(self) -> Self:
         if (self.tls_certificate is None) != (self.tls_key is None):
-            raise ValueError("tls_certificate and tls_key should come together. Found one of them")
+            raise ValueError(
+                "OFFPATH_TLS_CERTIFICATE and OFFPATH_TLS_KEY should come together, such as "
+                "cert.pem and key.pem. Found one of them."
+            )
         if self.tls_client_ca is not None and self.tls_certificate is None:
-            raise ValueError("tls_client_ca should come with tls_certificate. Found it alone")
+            raise ValueError(
+                "OFFPATH_TLS_CLIENT_CA should come with OFFPATH_TLS_CERTIFICATE and "
+                "OFFPATH_TLS_KEY, such as ca.pem with cert.pem and key.pem. Found it alone."
+            )
         guarded = self.tls_certificate is not None and self.principals is not None
         if not (guarded or self.insecure or is_loopback(self.host)):
             raise ValueError(
-                f"a host that others reach should have tls_certificate, tls_key and principals. "
-                f"Found {self.host} without. Set insecure where something in front does their work"
+                "OFFPATH_HOST that others reach should come with OFFPATH_TLS_CERTIFICATE, "
+                "OFFPATH_TLS_KEY and OFFPATH_PRINCIPALS, such as cert.pem, key.pem and "
+                f"principals.toml. Found {self.host} without. Give them (--tls-certificate, "
+                "--tls-key, --principals), take 127.0.0.1, or set OFFPATH_INSECURE=true "
+                "(--insecure) where something in front does their work."
             )
         return self
 
@@ -301,13 +329,15 @@ class Settings(BaseSettings):
         guarded = self.tls_certificate is not None and self.principals is not None
         if self.admin_port is not None and not (guarded or is_loopback(self.admin_host)):
             raise ValueError(
-                "an admin_host that others reach should have tls_certificate, tls_key and "
-                f"principals. Found {self.admin_host} without. Take a host of this machine only"
+                "OFFPATH_ADMIN_HOST that others reach should come with OFFPATH_TLS_CERTIFICATE, "
+                "OFFPATH_TLS_KEY and OFFPATH_PRINCIPALS, such as cert.pem, key.pem and "
+                f"principals.toml. Found {self.admin_host} without. Give them, or take 127.0.0.1."
             )
         if self.watch_bundle_s and self.admin_port is None and not self.promote_watched:
             raise ValueError(
-                "watch_bundle_s should come with admin_port or promote_watched: what it loads "
-                "could else never be promoted. Found it alone"
+                "OFFPATH_WATCH_BUNDLE_S should come with OFFPATH_ADMIN_PORT, such as 50052, or "
+                "with OFFPATH_PROMOTE_WATCHED=true: what it loads could else never be promoted. "
+                f"Found {self.watch_bundle_s:g} alone."
             )
         return self
 
@@ -316,20 +346,28 @@ def load_settings(**given: object) -> Settings:
     """The settings from the environment; what is given and not None comes first.
 
     Raises:
-        SettingsError: If one has a value that it cannot have.
+        SettingsError: If one has a value that it cannot have, or a variable that begins with
+            ``OFFPATH_`` is no setting.
     """
+    unknown = unknown_variable(os.environ, Settings.model_fields)
+    if unknown is not None:
+        raise SettingsError(unknown)
     chosen = {name: value for name, value in given.items() if value is not None}
     try:
         return Settings(**chosen)  # type: ignore[arg-type]  # pydantic checks the values
-    except UnreadableVariableError as error:
-        raise SettingsError(
-            f"Environment variables OFFPATH_... should be readable. Found: {error}. "
-            "Write lists as JSON, such as OFFPATH_BATCH_SIZES='[1, 2, 4]'."
-        ) from error
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        name = ".".join(str(part) for part in first["loc"]) or "Settings"
-        raise SettingsError(
-            f"{name} should be a valid setting. Found: {first['msg']}. Change the option or the "
-            "environment variable OFFPATH_..., as the docstrings of service/settings.py say."
-        ) from error
+        raise SettingsError(_told(error, chosen)) from error
+
+
+def _told(error: ValidationError, chosen: Mapping[str, object]) -> str:
+    """The first thing that is wrong, by the name under which it was given."""
+    first = error.errors(include_url=False)[0]
+    if not first["loc"]:  # two settings that do not go together: our own words
+        return str(first["ctx"]["error"])
+    name = str(first["loc"][0])
+    written = {each.upper(): value for each, value in os.environ.items()}
+    given = variable(name)
+    found = chosen.get(name, written.get(given))
+    if name in chosen:
+        given = f"--{name.replace('_', '-')} ({given})"
+    return f"{given} should be {expectation(Settings, name)}. Found {found!r}."

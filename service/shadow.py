@@ -98,6 +98,11 @@ class Shadow:
         if self._running is not None:
             self._running.cancel()
 
+    def forget(self) -> None:
+        """Judge no calls any more and drop the counts: the bundle that they are about is gone."""
+        self.stop()
+        self.report = ShadowReport()
+
     def follow(self, engine: Engine, call: AnalysisCall, answer: Iterable[Detection]) -> None:
         """Judge a call as well, if it falls into the share; returns at once.
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import settings
 
 from deploy.watch.debian import MissingProgramError, debian_programs
+from tests.missing import program_missing
 
 settings.register_profile("offpath", derandomize=True)
 settings.load_profile("offpath")
@@ -19,4 +20,4 @@ def programs() -> dict[str, Path]:
     try:
         return debian_programs("prometheus", ("prometheus", "promtool"))
     except MissingProgramError as error:
-        pytest.skip(str(error))
+        program_missing(str(error))

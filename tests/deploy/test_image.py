@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from service.settings import Settings
+from tests.missing import program_missing
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = ROOT / "deploy" / "docker" / "Dockerfile"
@@ -57,7 +58,7 @@ def hadolint(text: str) -> subprocess.CompletedProcess[str]:
         "hadolint"
     )
     if program is None:
-        pytest.skip(
+        program_missing(
             "The recipe's linter, hadolint, is neither in this environment nor on the path."
         )
     return subprocess.run(

@@ -30,8 +30,11 @@ from tests.figures.mutations import mutations
 from tests.figures.overhead import overhead
 from tests.figures.overload import overload
 from tests.figures.paper_table import paper_table
+from tests.figures.rivals import rivals
+from tests.figures.runtimes import runtimes
 from tests.figures.shift import shift
 from tests.figures.shutdown import shutdown
+from tests.figures.skipping import skipping
 from tests.figures.throughput import latency, throughput
 
 Measurement = Callable[[Bench], list[Figure]]
@@ -40,7 +43,10 @@ Measurement = Callable[[Bench], list[Figure]]
 _MEASUREMENTS: dict[str, Measurement] = {
     "throughput": throughput,
     "latency": latency,
+    "rivals": rivals,
+    "runtimes": runtimes,
     "overhead": overhead,
+    "skipping": skipping,
     "accelerator": accelerator,
     "explanation": explanation,
     "overload": overload,

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.missing import program_missing
+
 ROOT = Path(__file__).parents[2]
 EXAMPLE = Path("deploy/examples/node")
 SAMPLES = ROOT / "service" / "samples"
@@ -20,7 +22,7 @@ def example(tmp_path_factory):
     """The example's folder in a copy of the repository, with its packages."""
     missing = [name for name in ("node", "npm") if shutil.which(name) is None]
     if missing:
-        pytest.skip(f"The Node example needs node and npm; missing here: {', '.join(missing)}.")
+        program_missing(f"The Node example needs node and npm; missing here: {', '.join(missing)}.")
     copy = tmp_path_factory.mktemp("repository")
     for part in (Path("proto"), EXAMPLE):
         leave = shutil.ignore_patterns("node_modules", "gen")

@@ -104,6 +104,14 @@ def test_each_link_leads_to_a_file(link):
     assert (ROOT / link).exists()
 
 
+def test_the_help_of_make_says_how_long_the_figures_take_as_the_readme_does():
+    (told,) = re.findall(
+        r"^figures:.*figure, (.+); ", (ROOT / "Makefile").read_text(), re.MULTILINE
+    )
+    readme = " ".join(TEXTS["README.md"].split())
+    assert f"`make figures` measures them again, in {told} on two cores" in readme
+
+
 def test_each_make_command_of_the_readme_exists():
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
     written = "\n".join(_blocks("README.md", "console")) + TEXTS["README.md"]

@@ -86,7 +86,38 @@ def test_what_is_loaded_is_a_table_and_a_line_about_the_shadow(
     assert shown.count("Drift found") == 1
     assert f"Drift found for {DIGESTS[BundlePlace.ACTIVE][:12]} at 2020-08-24T00:00" in shown
     assert "Shadow of 25%: 16 images in 8 calls, 2 with another class, 5 with another" in shown
-    assert "apart by 0.125 on average; 3 calls left out, 1 failed" in shown
+    assert "apart by 0.125 on average; 3 calls left out as it yields under load, 1 failed" in shown
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        (BundlePlace.ACTIVE, "already answers: nothing was loaded"),
+        (BundlePlace.PREVIOUS, "is the previous one: nothing was loaded; roll-back lets it"),
+        (BundlePlace.STANDBY, "stands by: shadow lets it judge as well, promote lets it answer"),
+        (None, "was loaded, and another has taken its place since"),
+    ],
+)
+def test_a_load_says_what_became_of_the_bundle(
+    place: BundlePlace | None,
+    words: str,
+    asked: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    digest = "c3" * 32
+    bundles = LOADED.bundles[:1]
+    if place is not None:
+        bundles = (dataclasses.replace(bundles[0], digest=digest, place=place),)
+    reply = dataclasses.replace(LOADED, bundles=bundles, asked=digest)
+    monkeypatch.setattr("service.admin_client.AdminClient.load", lambda *_: reply, raising=False)
+    assert run("load", "new") == 0
+    assert f"{digest[:12]} {words}" in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_help_says_that_the_shadow_yields(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["admin", "--help"]) == 0
+    assert "yields under load" in " ".join(capsys.readouterr().out.split())
 
 
 def test_programs_get_json(asked: Any, capsys: pytest.CaptureFixture[str]) -> None:

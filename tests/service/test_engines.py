@@ -22,10 +22,12 @@ from torch import Tensor
 from detector.bundle import Bundle
 from detector.errors import BundleTamperedError, InvalidInputError
 from detector.pipeline import Findings, LevelName
+from service import cli
 from service.admission import DrainingError
 from service.engines import Engines, Place
 from service.errors import BadBundleError, WrongPlaceError
 from service.server import DetectionServer
+from service.shadow import ShadowReport
 
 FIRST, SECOND, THIRD = ("d1" * 32, "d2" * 32, "d3" * 32)
 
@@ -396,6 +398,42 @@ async def test_a_promotion_ends_the_shadow_and_keeps_its_counts(
         await stub.Detect(request(images))
     assert (report.share, report.calls, report.dropped_calls) == (0.0, 1, 0)
     assert engines.shadow.report is report
+
+
+@pytest.mark.parametrize("change", ["unload", "load"])
+async def test_the_counts_of_a_shadow_go_with_its_bundle(
+    engines: Engines, server: DetectionServer, images: Any, change: str
+) -> None:
+    await engines.load(folder("second"))
+    engines.start_shadow(1.0)
+    report = engines.shadow.report
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        await pb_grpc.DetectionServiceStub(channel).Detect(request(images))
+    await settled(lambda: report.calls == 1)
+    if change == "unload":
+        engines.unload(SECOND)
+    else:
+        await engines.load(folder("third"))
+    assert engines.shadow.report == ShadowReport()
+
+
+async def test_a_bundle_that_answers_is_not_loaded_again_and_the_command_says_so(
+    start: Callable[..., Any], folders: Folders, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders.put("same", FIRST, folders.bundles["third"].pipeline)
+    server = await start(admin_port=0)
+
+    async def admin(*arguments: str) -> int:
+        command = ["admin", *arguments, "--server", server.admin_address]
+        return await asyncio.to_thread(cli.run, command)
+
+    assert await admin("load", "/bundles/same") == 0
+    assert f"{FIRST[:12]} already answers: nothing was loaded" in capsys.readouterr().out
+    assert places(server.engines) == {Place.ACTIVE: FIRST}
+    assert await admin("shadow", "1") == 2
+    assert "Load one that is not the one that answers" in capsys.readouterr().err
+    assert await admin("load", "/bundles/second") == 0
+    assert f"{SECOND[:12]} stands by" in capsys.readouterr().out
 
 
 async def test_calls_in_flight_end_with_the_bundle_that_they_began_with(

@@ -49,15 +49,19 @@ async def test_a_draining_server_is_exit_code_1_but_lives(
 async def test_a_service_that_nobody_knows_is_exit_code_1(
     server: DetectionServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert await asked(server.address, "--service", "no.such.Service") == 1
-    assert "NOT_FOUND" in capsys.readouterr().err
+    assert await asked(server.address, "--service", "nonsense") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{server.address}: NOT_FOUND. --service should name ")
+    assert "Found 'nonsense'" in line
+    assert SERVICE_NAME in line
 
 
 def test_no_server_is_exit_code_1_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["health", "--server", "127.0.0.1:1", "--timeout-s", "0.5"]) == 1
     captured = capsys.readouterr()
     assert (captured.out, captured.err.count("\n")) == ("", 1)
-    assert "127.0.0.1:1: " in captured.err
+    assert captured.err.startswith("127.0.0.1:1: ")
+    assert "Start one with `offpath serve`" in captured.err
 
 
 def test_a_missing_certificate_authority_is_exit_code_2(
@@ -81,13 +85,15 @@ def tls(tmp_path: Path) -> dict[str, Path]:
 
 
 async def test_the_health_port_answers_in_the_clear_beside_a_port_with_tls(
-    start: Callable[..., Any], tls: dict[str, Path]
+    start: Callable[..., Any], tls: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     server = await start(
         health_port=0, tls_certificate=tls["certificate"], tls_key=tls["key"], host="localhost"
     )
     assert await asked(server.health_address) == 0
-    assert await asked(server.address, "--timeout-s", "0.5") == 1
+    assert await asked(server.address) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "If the server has TLS, give its certificate authority with --ca FILE" in line
     assert await asked(server.address, "--ca", str(tls["ca"])) == 0
 
 
@@ -104,7 +110,10 @@ async def test_without_one_there_is_no_health_port(server: DetectionServer) -> N
 
 
 async def test_warming_up_is_life_without_readiness(
-    start: Callable[..., Any], pipeline: Any, free_port: int
+    start: Callable[..., Any],
+    pipeline: Any,
+    free_port: int,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     pipeline.open.clear()
     starting = asyncio.create_task(start(health_port=free_port))
@@ -115,6 +124,8 @@ async def test_warming_up_is_life_without_readiness(
         with pytest.raises(grpc.aio.AioRpcError) as unknown:
             await stub.Check(health_pb2.HealthCheckRequest(service=SERVICE_NAME))
         assert unknown.value.code() is grpc.StatusCode.NOT_FOUND
+        assert await asked(f"127.0.0.1:{free_port}") == 1
+        assert "It is still starting: wait" in capsys.readouterr().err
         pipeline.open.set()
         await starting
         ready = await stub.Check(health_pb2.HealthCheckRequest(service=SERVICE_NAME))

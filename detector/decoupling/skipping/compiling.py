@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from typing import Any, cast
 
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from detector.decoupling.gates import ControllingModule
 from detector.decoupling.network import DecoupledNetwork
 from detector.decoupling.skipping.convolution import Convolution
-from detector.decoupling.skipping.features import Features
+from detector.decoupling.skipping.features import Features, dense
 from detector.decoupling.skipping.folding import folded
 from detector.decoupling.skipping.gated_layer import GatedLayer
-from detector.decoupling.skipping.operations import Operation, operation, works_in_place
+from detector.decoupling.skipping.operations import (
+    Operation,
+    is_pool,
+    is_relu,
+    operation,
+    works_in_place,
+)
 from detector.decoupling.skipping.plan import SkippingPlan, Way
 from detector.decoupling.skipping.program import Program, Step
 from detector.tracing import tracing
@@ -101,9 +108,10 @@ class Compiler:
     def _operation(self, node: fx.Node, way: Way | None) -> Operation:
         if node not in self._convolutions:
             return operation(node, self._modules)
-        _, convolution = self._convolutions[node]
+        chain, convolution = self._convolutions[node]
         if way is None:
-            return lambda value: Features.of(convolution.every(Features.of(value)))
+            rest = [operation(each, self._modules) for each in chain if self._stays(each)]
+            return _Stem(convolution, rest) if rest else _ungated(convolution)
         name = str(node.target)
         return GatedLayer(
             cast("ControllingModule", self._controllers[name]),
@@ -125,14 +133,47 @@ class Compiler:
         site = self._sites.get(str(node.target))
         if site is not None and site.rectified and follower is not None:
             chain.append(follower)
+        if site is None:
+            chain += self._to_pool(follower)
         module = cast("nn.Conv2d", self._modules[str(node.target)])
         return tuple(chain), folded(module, norm)
+
+    def _to_pool(self, node: fx.Node | None) -> list[fx.Node]:
+        """From a node on ReLUs and then a pool, each for the next one alone; else nothing."""
+        found: list[fx.Node] = []
+        while node is not None and self._stays(node):
+            found.append(node)
+            if is_pool(node, self._modules):
+                return found
+            node = _only_user(node)
+        return []
+
+    def _stays(self, node: fx.Node) -> bool:
+        return is_relu(node, self._modules) or is_pool(node, self._modules)
 
     def _constant(self, node: fx.Node) -> Any:
         """A parameter or buffer of the backbone, or the default of an argument."""
         if node.op == "placeholder":
             return node.args[0] if node.args else None
         return operator.attrgetter(str(node.target))(self._backbone)
+
+
+class _Stem:
+    """A convolution up to its pool, pixel by pixel: what it writes is much, what is left little."""
+
+    def __init__(self, convolution: Convolution, rest: Sequence[Operation]) -> None:
+        self._convolution = convolution
+        self._rest = tuple(rest)
+
+    def __call__(self, value: Features | Tensor) -> Features:
+        found = self._convolution.by_pixel(dense(value))
+        for operation_ in self._rest:
+            found = operation_(found)
+        return Features.of(found)
+
+
+def _ungated(convolution: Convolution) -> Operation:
+    return lambda value: Features.of(convolution.every(Features.of(value)))
 
 
 def _only_user(node: fx.Node) -> fx.Node | None:

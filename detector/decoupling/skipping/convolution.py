@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from functools import cached_property
 
+import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -23,6 +24,14 @@ class Convolution(ABC):
     @abstractmethod
     def every(self, features: Features) -> Tensor:
         """All filters of all channels, shape (1, Cout, H', W')."""
+
+    def by_pixel(self, values: Tensor) -> Tensor:
+        """The same, all filters of a pixel beside each other in memory.
+
+        Args:
+            values: All channels, shape (1, Cin, H, W).
+        """
+        return self.every(Features.of(values)).contiguous(memory_format=torch.channels_last)
 
 
 class OpaqueConvolution(Convolution):
@@ -61,6 +70,12 @@ class FoldedConvolution(Convolution):
     @override
     def every(self, features: Features) -> Tensor:
         return self._windows.convolution(features.dense(), self._weight, self._bias)
+
+    @override
+    def by_pixel(self, values: Tensor) -> Tensor:
+        weight = self._weight.contiguous(memory_format=torch.channels_last)
+        values = values.contiguous(memory_format=torch.channels_last)
+        return self._windows.convolution(values, weight, self._bias)
 
     def convolved(self, features: Features, filters: Tensor) -> Tensor:
         """Some filters of all channels, by the library's convolution.

@@ -68,7 +68,8 @@ class SkippingNetwork:
 
     def _records(self, logits: Tensor, means: Tensor) -> tuple[GateRecord, ...]:
         values = (logits > 0).to(logits.dtype)
+        parts = (every.split(self.layout.sizes, dim=1) for every in (logits, values, means))
         return tuple(
-            GateRecord(logits=logits[:, gates], values=values[:, gates], pooled=means[:, gates])
-            for gates in self.layout.slices
+            GateRecord(logits=of_layer, values=opened, pooled=pooled)
+            for of_layer, opened, pooled in zip(*parts, strict=True)
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from detector.decoupling.skipping.features import Features, dense
 
-__all__ = ["Operation", "operation", "works_in_place"]
+__all__ = ["Operation", "is_pool", "is_relu", "operation", "works_in_place"]
 
 Operation = Callable[..., Any]
 _Modules = dict[str, nn.Module]
@@ -59,18 +59,26 @@ def works_in_place(node: fx.Node, modules: _Modules) -> bool:
     return False
 
 
+def is_relu(node: fx.Node, modules: _Modules) -> bool:
+    """Whether a node is a ReLU."""
+    return _is_call(node, _RELUS) or _is_module(node, modules, (nn.ReLU,))
+
+
+def is_pool(node: fx.Node, modules: _Modules) -> bool:
+    """Whether a node is a pool: of zeros it is zero, and it knows one channel at a time."""
+    return _is_module(node, modules, _POOLS) and not getattr(
+        modules[str(node.target)], "return_indices", False
+    )
+
+
 def _relu(node: fx.Node, modules: _Modules) -> Operation | None:
-    is_relu = _is_call(node, _RELUS) or _is_module(node, modules, (nn.ReLU,))
-    return _each_channel(torch.relu) if is_relu else None
+    return _each_channel(torch.relu) if is_relu(node, modules) else None
 
 
 def _pool(node: fx.Node, modules: _Modules) -> Operation | None:
-    """Pools of zeros are zero, and know one channel at a time."""
-    if not _is_module(node, modules, _POOLS):
+    if not is_pool(node, modules):
         return None
     module = modules[str(node.target)]
-    if getattr(module, "return_indices", False):
-        return None
 
     def pool(values: Tensor) -> Tensor:
         # Pools of planes are computed number by number, those of pixels many channels at once:
@@ -79,6 +87,14 @@ def _pool(node: fx.Node, modules: _Modules) -> Operation | None:
         return pooled.contiguous()
 
     return _each_channel(pool)
+
+
+def _linear(node: fx.Node, modules: _Modules) -> Operation | None:
+    if not _is_module(node, modules, (nn.Linear,)):
+        return None
+    module = cast("nn.Linear", modules[str(node.target)])
+    weight, bias = module.weight, module.bias
+    return lambda value: functional.linear(dense(value), weight, bias)
 
 
 def _nothing(node: fx.Node, modules: _Modules) -> Operation | None:
@@ -206,4 +222,12 @@ def _argument(node: fx.Node, place: int, name: str) -> Any:
     return node.args[place] if len(node.args) > place else node.kwargs.get(name)
 
 
-_MAKERS: tuple[_Maker, ...] = (_relu, _pool, _nothing, _sum, _concatenation, _means)
+_MAKERS: tuple[_Maker, ...] = (
+    _relu,
+    _pool,
+    _linear,
+    _nothing,
+    _sum,
+    _concatenation,
+    _means,
+)

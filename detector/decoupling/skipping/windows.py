@@ -43,13 +43,12 @@ class Windows:
 
     def size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of what comes of a map."""
-        below, across = (
-            (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
-            for size, kernel, stride, padding, dilation in zip(
-                (height, width), self.kernel, self.stride, self.padding, self.dilation, strict=True
-            )
+        seen_down = self.dilation[0] * (self.kernel[0] - 1) + 1
+        seen_across = self.dilation[1] * (self.kernel[1] - 1) + 1
+        return (
+            (height + 2 * self.padding[0] - seen_down) // self.stride[0] + 1,
+            (width + 2 * self.padding[1] - seen_across) // self.stride[1] + 1,
         )
-        return below, across
 
     def convolution(self, kept: Tensor, weights: Tensor, bias: Tensor) -> Tensor:
         """Filters of some channels, by the library.
@@ -88,7 +87,7 @@ class Windows:
             rows = min(band, below - first)
             seen = self._unfolded(kept, self.kernel[0], first, rows, across)
             columns = seen.reshape(-1, rows * across)
-            place = product[:, first * across : (first + rows) * across]
+            place = product.narrow(1, first * across, rows * across)
             torch.addmm(bias, weights, columns, out=place)
         return product.view(1, -1, below, across)
 
@@ -110,14 +109,13 @@ class Windows:
             rows = min(band, below - first)
             seen = self._unfolded(kept, 1, first, rows + overlap, across)
             columns = seen.reshape(weights.shape[2], -1)
-            place = product[:, first * across : (first + rows) * across]
-            for row in range(self.kernel[0]):
-                begin = row * self.dilation[0] * across
-                part = columns[:, begin : begin + rows * across]
+            place = product.narrow(1, first * across, rows * across)
+            for row, of_row in enumerate(weights.unbind(1)):
+                part = columns.narrow(1, row * self.dilation[0] * across, rows * across)
                 if row:
-                    place.addmm_(weights[:, row], part)
+                    place.addmm_(of_row, part)
                 else:
-                    torch.addmm(bias, weights[:, row], part, out=place)
+                    torch.addmm(bias, of_row, part, out=place)
         return product.view(1, -1, below, across)
 
     def _padded(self, kept: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from typing import Any, TypeVar
 
 import torch
@@ -11,7 +10,7 @@ from typing_extensions import override
 
 from detector.errors import EngineError, InvalidInputError, OffpathError
 from detector.jobs.engines.base import Engine, Report, Work
-from detector.jobs.engines.ray_cluster import connected_ray
+from detector.jobs.engines.ray_cluster import abandon_tasks, connected_ray
 
 __all__ = ["RayEngine"]
 
@@ -63,6 +62,7 @@ class RayEngine(Engine):
     def _completed(
         self, work: Work[Item, Found], pieces: Sequence[Item], report: Report
     ) -> Iterator[tuple[int, Found]]:
+        connected_ray()
         # Without max_calls=0, Ray ends a process that had a GPU after each piece.
         task = self._ray.remote(max_retries=_RETRIES, max_calls=0, **self._claim)(_do)
         sent = self._ray.put(work)
@@ -82,9 +82,8 @@ class RayEngine(Engine):
                     report(images, note)
                 yield running.pop(done), found
         finally:
-            for each in running:
-                with suppress(self._ray.exceptions.RayError):
-                    self._ray.cancel(each)
+            if running:
+                abandon_tasks()
 
     def _result(self, done: Any) -> Any:
         errors = self._ray.exceptions

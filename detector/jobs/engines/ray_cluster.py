@@ -9,11 +9,13 @@ from typing import Any
 
 from detector.errors import EngineError
 
-__all__ = ["connected_ray"]
+__all__ = ["abandon_tasks", "connected_ray"]
 
 _ADDRESS = "RAY_ADDRESS"
 _HERE = "local"
 _TIMEOUT_S = 10.0
+_ours: set[str] = set()
+"""Addresses that this module connected the process to, rather than somebody else in it."""
 
 
 def connected_ray() -> Any:
@@ -33,17 +35,32 @@ def connected_ray() -> Any:
     return ray
 
 
+def abandon_tasks() -> None:
+    """Let go of what was handed over and nobody will ask for, by leaving the cluster.
+
+    The cluster then ends these tasks with their driver. They are not cancelled: Ray 2.60 ends the
+    whole process where a task is done just when it is cancelled. A connection that somebody else
+    in this process made is left alone; the tasks then run to their end.
+    """
+    import ray  # noqa: PLC0415  # optional
+
+    if _ours:
+        _ours.clear()
+        ray.shutdown()
+
+
 def _connect(ray: Any, address: str) -> None:
     if address != _HERE:
         _require_answer(address)
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # or Ray warns of a default
-    # Pieces that are cancelled behind one that failed may fail as well: nobody asks for these.
+    # Pieces behind one that failed may fail as well: nobody asks for these.
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     more = {"include_dashboard": False} if address == _HERE else {}
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING, **more)
     except (OSError, RuntimeError, ValueError) as error:
         raise _away(address, str(error)) from error
+    _ours.add(address)
 
 
 def _require_answer(address: str) -> None:

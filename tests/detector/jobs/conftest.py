@@ -37,6 +37,7 @@ from detector.path_table import (
 )
 from detector.preprocessing import Preprocessing
 from tests.browser import Browser
+from tests.missing import program_missing
 
 CLASSES = ("a", "b", "c", "d")
 
@@ -57,7 +58,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Browser:
     try:
         return Browser.fetched(tmp_path_factory.mktemp("browser"))
     except MissingProgramError as error:
-        pytest.skip(str(error))
+        program_missing(str(error))
 
 
 @pytest.fixture

@@ -231,5 +231,5 @@ async def test_retries_of_one_image_are_answered_under_every_policy(
 
 
 def test_settings_that_contradict_each_other_are_refused() -> None:
-    with pytest.raises(SettingsError, match="fewer than are remembered"):
+    with pytest.raises(SettingsError, match=r"RELATED should be less than .*QUERIES.* 50 and 50"):
         load_settings(campaign_related=50, campaign_window_queries=50)
