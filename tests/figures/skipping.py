@@ -111,7 +111,7 @@ def _large(bench: Bench, draw: int) -> _Subject:
     )
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def _half_open(info: NetworkInfo, images: Tensor, draw: int) -> DecoupledNetwork:
     """Random weights, and biases that let half of each layer's gates open; which ones, images say.
 
