@@ -54,7 +54,7 @@ class SkippingNetwork:
             images: Preprocessed images, shape (B, 3, H, W), B at least 1.
         """
         class_logits, logits, means = [], [], []
-        for image in images.split(1):
+        for image in torch.split(images, 1):
             # A copy: libraries round by where in memory a number lies.
             found, gates = self._program(image.clone(memory_format=torch.contiguous_format))
             class_logits.append(found)
@@ -68,7 +68,7 @@ class SkippingNetwork:
 
     def _records(self, logits: Tensor, means: Tensor) -> tuple[GateRecord, ...]:
         values = (logits > 0).to(logits.dtype)
-        parts = (every.split(self.layout.sizes, dim=1) for every in (logits, values, means))
+        parts = (torch.split(every, self.layout.sizes, dim=1) for every in (logits, values, means))
         return tuple(
             GateRecord(logits=of_layer, values=opened, pooled=pooled)
             for of_layer, opened, pooled in zip(*parts, strict=True)

@@ -109,7 +109,7 @@ def _fastest_ways(compiler: Compiler, images: Tensor) -> tuple[Way, ...]:
     names = compiler.layout.names
     now = _clock(images.device)
     programs = {way: compiler.program(SkippingPlan.uniform(names, way)) for way in Way}
-    singles = [image.contiguous() for image in images.split(1)]
+    singles = [image.contiguous() for image in torch.split(images, 1)]
     seconds: dict[Way, list[list[float]]] = {way: [] for way in Way}
     for round_number in range(1 + _ROUNDS):
         for way, program in programs.items():
