@@ -68,7 +68,9 @@ class SkippingNetwork:
 
     def _records(self, logits: Tensor, means: Tensor) -> tuple[GateRecord, ...]:
         values = (logits > 0).to(logits.dtype)
-        parts = (torch.split(every, self.layout.sizes, dim=1) for every in (logits, values, means))
+        parts = (
+            torch.split(every, list(self.layout.sizes), dim=1) for every in (logits, values, means)
+        )
         return tuple(
             GateRecord(logits=of_layer, values=opened, pooled=pooled)
             for of_layer, opened, pooled in zip(*parts, strict=True)
