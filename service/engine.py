@@ -6,7 +6,8 @@ from functools import partial
 
 import torch
 
-from detector.bundle import Bundle
+from detector.bundle import Bundle, skip_where_it_pays
+from detector.decoupling.skipping import SkippingChoice
 from detector.images import ImageLimits
 from detector.pipeline import Detection, Findings, Pipeline, row_digests
 from service import codec
@@ -23,6 +24,7 @@ from service.engine_observer import EngineObserver
 from service.metrics import Metrics
 from service.security.quotas import Quotas
 from service.settings import Settings
+from service.skipping import Skipping, tell_choice
 from service.warm_up import warm_up
 
 __all__ = ["Engine"]
@@ -49,7 +51,7 @@ class Engine:
         watches: CampaignWatches,
     ) -> None:
         self.bundle = bundle
-        self.observer = EngineObserver(metrics.batches)
+        self.observer = EngineObserver(metrics.batches, metrics.skipping)
         self.decoder = Decoder(
             bundle.pipeline.preprocessing,
             limits=ImageLimits(max_pixels=settings.max_pixels),
@@ -84,6 +86,9 @@ class Engine:
         """What batches are tried with, uint8 of shape (3, h, w)."""
         self.description = codec.encode_bundle(bundle)
         """What GetBundle says; with the prices of the levels once it is warm."""
+        self._may_skip = settings.skipping is Skipping.AUTO
+        self.skipping: SkippingChoice | None = None
+        """What warm-up measured of closed filters; None where it did not."""
 
     @property
     def digest(self) -> str:
@@ -101,11 +106,19 @@ class Engine:
         return not (self.batcher.failing.is_set() or self.batcher.died.is_set())
 
     async def warm(self) -> None:
-        """Meet every size of batch once, time them, and begin to form batches.
+        """Skip what is closed if that pays; meet every size of batch once, time them, and begin.
 
         Raises:
             StartError: If a batch does not fit into the device's memory.
         """
+        if self._may_skip:
+            passes = (
+                level.passes * max(self.batcher.sizes[level.name])
+                for level in self.bundle.pipeline.levels.values()
+            )
+            choose = partial(skip_where_it_pays, self.bundle, largest_batch=max(passes))
+            self.skipping = await self.batcher.on_thread(choose)
+            tell_choice(self.digest, self.skipping)
         image_seconds = await warm_up(
             self.batcher, self.image, digests=partial(row_digests, self.bundle.pipeline)
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from detector.pipeline import Findings
 from service.batch_limits import BatchObserver
 from service.batch_metrics import BatchMetrics
+from service.skipping_metrics import SkippingMetrics
 
 __all__ = ["EngineObserver"]
 
@@ -17,10 +18,12 @@ class EngineObserver(BatchObserver[Findings]):
 
     Args:
         metrics: Who is told.
+        gates: Who is told of gates.
     """
 
-    def __init__(self, metrics: BatchMetrics) -> None:
+    def __init__(self, metrics: BatchMetrics, gates: SkippingMetrics) -> None:
         self._metrics = metrics
+        self._gates = gates
         self._told = 0
         self._answers = False
         self.images = 0
@@ -47,6 +50,7 @@ class EngineObserver(BatchObserver[Findings]):
         """A batch of so many callers' images of a level came to findings in so many seconds."""
         if self._answers:
             self._metrics.batch(key, images, seconds, result)
+            self._gates.batch(images, result)
 
     def batch_failed(self, key: str) -> None:
         """A batch of a level could not be analysed."""

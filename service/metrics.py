@@ -15,6 +15,7 @@ from service.campaign_metrics import CampaignMetrics
 from service.drift_metrics import DriftMetrics
 from service.errors import INTERNAL_REASON, STATUS_TABLE
 from service.image_metrics import ImageMetrics
+from service.skipping_metrics import SkippingMetrics
 
 __all__ = ["Metrics"]
 
@@ -35,6 +36,7 @@ class Metrics:
         drift: Those of drift.
         bundles: Those of bundles that come and go.
         shadow: Those of a bundle that judges beside the one that answers.
+        skipping: Those of closed filters.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -45,6 +47,7 @@ class Metrics:
         self.drift = DriftMetrics(registry)
         self.bundles = BundleMetrics(registry)
         self.shadow = ShadowMetrics(registry)
+        self.skipping = SkippingMetrics(registry)
         ProcessCollector(registry=registry)
         self.requests = Counter(
             "offpath_requests",

@@ -17,6 +17,7 @@ from service.security.certificates import CertificateFiles
 from service.security.exposure import is_loopback
 from service.security.logs import LogFormat, LogLevel
 from service.settings_words import expectation, unknown_variable, variable
+from service.skipping import Skipping
 
 __all__ = ["Settings", "SettingsError", "load_settings"]
 
@@ -78,6 +79,11 @@ class Settings(BaseSettings):
 
     torch_threads: Annotated[int, Field(ge=0)] = 0
     """Threads for one batch on the CPU; 0 leaves the choice to torch, one for each core."""
+
+    skipping: Skipping = Skipping.AUTO
+    """Whether closed filters are left out: ``auto``, where warm-up measures that one image gets
+    faster by it and the largest batch not slower, or ``off``. Auto: the same gates, class scores
+    within rounding, and some seconds of warm-up."""
 
     batch_sizes: Annotated[tuple[Count, ...], NoDecode] = (1, 2, 4, 8, 12, 16, 24, 32)
     """Sizes of batch that the network sees; smaller ones are padded. Fixed, so that warm-up meets

@@ -3,6 +3,7 @@
 from detector.bundle.bundle import DEFAULT_BUNDLE, Bundle, load_bundle, save_bundle
 from detector.bundle.folder import MODEL_CARD
 from detector.bundle.manifest import SCHEMA_VERSION, BundleManifest
+from detector.bundle.skipping import skip_where_it_pays
 
 __all__ = [
     "DEFAULT_BUNDLE",
@@ -12,4 +13,5 @@ __all__ = [
     "BundleManifest",
     "load_bundle",
     "save_bundle",
+    "skip_where_it_pays",
 ]

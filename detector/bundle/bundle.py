@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,10 +70,12 @@ class Bundle:
     Args:
         pipeline: Ready to look at images.
         manifest: What the bundle is.
+        golden: What it tests itself by, see `make_golden`.
     """
 
     pipeline: Pipeline
     manifest: BundleManifest
+    golden: Mapping[str, Tensor] | None = None
 
 
 def save_bundle(
@@ -146,7 +148,7 @@ def load_bundle(path: Path | None = None, *, device: torch.device | str = "cpu")
         pipeline = _assemble(manifest, tensors)
     with _as_described(folder) if place.type == "cpu" else _on(place):
         pipeline.expect(check_golden(pipeline.to(place), tensors[GOLDEN]))
-    return Bundle(pipeline=pipeline, manifest=manifest)
+    return Bundle(pipeline=pipeline, manifest=manifest, golden=tensors[GOLDEN])
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -44,7 +46,7 @@ def make_golden(pipeline: Pipeline) -> dict[str, Tensor]:
     }
 
 
-def check_golden(pipeline: Pipeline, golden: dict[str, Tensor]) -> DeviceNoise:
+def check_golden(pipeline: Pipeline, golden: Mapping[str, Tensor]) -> DeviceNoise:
     """Run the pipeline on the golden images and compare.
 
     Args:
@@ -103,7 +105,7 @@ def _scores(level: LevelName) -> str:
     return f"{level}.scores"
 
 
-def _same_bits(found: Findings, golden: dict[str, Tensor]) -> bool:
+def _same_bits(found: Findings, golden: Mapping[str, Tensor]) -> bool:
     decided = golden["gate_logits"].abs() > _NEAR_ZERO
     return torch.equal(found.path.bits & decided, golden["bits"] & decided)
 

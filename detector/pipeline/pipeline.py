@@ -15,6 +15,7 @@ from torch import Tensor
 from detector.conformal import ConformalTable
 from detector.copies import parse_copy
 from detector.decoupling import DecoupledNetwork, DecoupledOutput
+from detector.decoupling.skipping import SkippingNetwork
 from detector.devices import exact_32_bit
 from detector.errors import BudgetError, InvalidInputError
 from detector.paths import PathLayout
@@ -73,6 +74,7 @@ class Pipeline:
         self._copies = {
             name: parse_copy(name) for level in levels for name in level.suspicion.copies
         }
+        self._skipping: SkippingNetwork | None = None
         self.to(device)
         self._noise: DeviceNoise | None = None
         self.preprocessing = preprocessing
@@ -80,7 +82,8 @@ class Pipeline:
         self.alpha = alpha
 
     def to(self, device: torch.device | str) -> Self:
-        """Move network and scores to a device; the same object."""
+        """Move network and scores to a device, where nothing is skipped yet; the same object."""
+        self._skipping = None
         self.device = torch.device(device)
         # The fast layout of convolutions on both kinds of device.
         self.network = self.network.to(self.device).to(memory_format=torch.channels_last)
@@ -95,6 +98,14 @@ class Pipeline:
             noise: As it was measured on this device.
         """
         self._noise = noise.to(self.device)
+
+    def skip(self, network: SkippingNetwork | None) -> None:
+        """Leave out closed filters from now on; where gates are set, the network itself runs.
+
+        Args:
+            network: Made of this pipeline's network where it is now; None to compute all again.
+        """
+        self._skipping = network
 
     @property
     def layout(self) -> PathLayout:
@@ -179,7 +190,10 @@ class Pipeline:
             copies: Names of copies that a level of this pipeline looks at.
         """
         images = images.to(self.device, non_blocking=True)
-        output = self._network(torch.cat([images, *(self._copies[c](images) for c in copies)]))
+        output = self._computed(
+            self._skipping or self.network,
+            torch.cat([images, *(self._copies[c](images) for c in copies)]),
+        )
         count = len(images)
         parts = [
             Observation(path=output.path[rows], class_logits=output.class_logits[rows])
@@ -196,7 +210,7 @@ class Pipeline:
             here = [row for row, each in enumerate(variants.passes) if each == place]
             batch[here] = self._copies[copies[place - 1]](batch[here])
         with self.network.gradients(variants.gates):
-            output = self._network(batch)
+            output = self._computed(self.network, batch)
         bits = variants.gates.bits(output.path.logits, slice(None))
         return Observation(path=replace(output.path, bits=bits), class_logits=output.class_logits)
 
@@ -350,11 +364,17 @@ class Pipeline:
             )
         return alpha
 
-    def _network(self, images: Tensor) -> DecoupledOutput:
+    def prepared(self, images: Tensor) -> Tensor:
+        """The network's input on the pipeline's device, (B, 3, H, W) of uint8 -> of float32."""
+        prepared = self.preprocessing(images.to(self.device, non_blocking=True))
+        return prepared.contiguous(memory_format=torch.channels_last)
+
+    def _computed(
+        self, network: DecoupledNetwork | SkippingNetwork, images: Tensor
+    ) -> DecoupledOutput:
         """The network's own part of the work, (B, 3, H, W) of uint8 on the device."""
-        prepared = self.preprocessing(images).contiguous(memory_format=torch.channels_last)
         with exact_32_bit(self.device):
-            output: DecoupledOutput = self.network(prepared)
+            output: DecoupledOutput = network(self.prepared(images))
         return output
 
     def _decide(

@@ -34,6 +34,7 @@ from tests.figures.rivals import rivals
 from tests.figures.runtimes import runtimes
 from tests.figures.shift import shift
 from tests.figures.shutdown import shutdown
+from tests.figures.skipping import skipping
 from tests.figures.throughput import latency, throughput
 
 Measurement = Callable[[Bench], list[Figure]]
@@ -45,6 +46,7 @@ _MEASUREMENTS: dict[str, Measurement] = {
     "rivals": rivals,
     "runtimes": runtimes,
     "overhead": overhead,
+    "skipping": skipping,
     "accelerator": accelerator,
     "explanation": explanation,
     "overload": overload,

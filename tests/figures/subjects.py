@@ -19,7 +19,7 @@ from detector.weights import NetworkInfo
 from tests.figures.bench import Bench
 from tests.figures.untrained import save_untrained
 
-__all__ = ["Subject", "resnet18", "resnet20", "resnet50", "resnet56"]
+__all__ = ["Subject", "mosaics", "resnet18", "resnet20", "resnet50", "resnet56"]
 
 _CLASSES = tuple(f"class {index}" for index in range(10))
 _SMALL_IMAGES = 512
@@ -80,7 +80,7 @@ def _large(bench: Bench, name: str, backbone: Backbone) -> Iterator[Subject]:
         backbone=backbone, class_names=_CLASSES, preprocessing=IMAGENET_PREPROCESSING
     )
     tiles = bench.pixels(bench.splits.test, _LARGE_IMAGES * _TILES**2)
-    with _untrained(f"{name} at 224", info, _mosaics(tiles)) as subject:
+    with _untrained(f"{name} at 224", info, mosaics(tiles)) as subject:
         yield subject
 
 
@@ -92,7 +92,7 @@ def _untrained(name: str, info: NetworkInfo, images: Tensor) -> Iterator[Subject
         yield Subject(name=name, bundle=bundle, pixels=_saved(folder, _rows(images)))
 
 
-def _mosaics(tiles: Tensor) -> Tensor:
+def mosaics(tiles: Tensor) -> Tensor:
     """Images (N n^2, 3, h, w) as N larger ones, (N, 3, n h, n w)."""
     _, channels, height, width = tiles.shape
     grid = tiles.view(-1, _TILES, _TILES, channels, height, width).permute(0, 3, 1, 4, 2, 5)

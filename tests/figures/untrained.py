@@ -9,6 +9,7 @@ from torch import Tensor
 
 from detector.bundle import save_bundle
 from detector.conformal import ConformalTable, Promise
+from detector.decoupling import DecoupledNetwork
 from detector.pipeline import Level, LevelName, Pipeline
 from detector.scoring import (
     Observation,
@@ -21,7 +22,7 @@ from detector.scoring import (
 from detector.weights import NetworkInfo, build_network
 from tests.untrained import CREATED, observe, path_scores
 
-__all__ = ["save_untrained"]
+__all__ = ["fast_pipeline", "save_untrained"]
 
 _COPIES = ("flip",)
 _BATCH = 16
@@ -39,30 +40,53 @@ def save_untrained(folder: Path, info: NetworkInfo, images: Tensor) -> None:
     """
     torch.manual_seed(0)
     network = build_network(info).eval()
+    pipeline = _pipeline(network, info, images, LevelName.STANDARD, _COPIES)
+    save_bundle(folder, pipeline, info, provenance={"created": CREATED})
+
+
+def fast_pipeline(network: DecoupledNetwork, info: NetworkInfo, images: Tensor) -> Pipeline:
+    """The pipeline of a network at the level of one pass, calibrated in the same way.
+
+    Args:
+        network: In evaluation mode.
+        info: What it is.
+        images: What it is calibrated on, uint8 of shape (N, 3, H, W).
+    """
+    return _pipeline(network, info, images, LevelName.FAST, ())
+
+
+def _pipeline(
+    network: DecoupledNetwork,
+    info: NetworkInfo,
+    images: Tensor,
+    level: LevelName,
+    copies: tuple[str, ...],
+) -> Pipeline:
     classes = len(info.class_names)
     seen = Observation.concatenate(
-        [observe(network, info.preprocessing, batch, _COPIES) for batch in images.split(_BATCH)]
+        [observe(network, info.preprocessing, batch, copies) for batch in images.split(_BATCH)]
     )
     scores = path_scores(network, seen, classes)
-    pipeline = Pipeline(
+    return Pipeline(
         network=network,
-        levels=[_level(scores, seen, classes)],
+        levels=[_level(scores, seen, classes, level, copies)],
         preprocessing=info.preprocessing,
         class_names=info.class_names,
         alpha=0.05,
     )
-    save_bundle(folder, pipeline, info, provenance={"created": CREATED})
 
 
 @torch.inference_mode()
-def _level(scores: PathScores, seen: Observation, classes: int) -> Level:
-    statistics = Statistics(scores, _COPIES)
-    fusion = OneClassFusion(statistics.names, one_class_witnesses(_COPIES))
+def _level(
+    scores: PathScores, seen: Observation, classes: int, name: LevelName, copies: tuple[str, ...]
+) -> Level:
+    statistics = Statistics(scores, copies)
+    fusion = OneClassFusion(statistics.names, one_class_witnesses(copies))
     suspicion = Suspicion(statistics, fusion.fit(statistics(seen)).eval())
     found: Tensor = suspicion(seen).scores
     own = found.repeat(-(-_LEAST_CALIBRATION // len(found)))
     return Level(
-        name=LevelName.STANDARD,
+        name=name,
         suspicion=suspicion,
         conformal=ConformalTable(
             own.repeat(classes),

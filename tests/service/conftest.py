@@ -244,7 +244,7 @@ def bundle(pipeline: FakePipeline) -> Bundle:
         confidence=0.95,
         guarantee="pac",
     )
-    return cast("Bundle", SimpleNamespace(pipeline=pipeline, manifest=manifest))
+    return cast("Bundle", SimpleNamespace(pipeline=pipeline, manifest=manifest, golden=None))
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from service.server import DetectionServer
 
 README = Path(__file__).parents[3] / "README.md"
 LABELS = {"code", "kind", "layer", "level", "le", "method", "outcome", "reason", "verdict", "what"}
+PLAN_LABELS = {"layer", "way"}
 BUNDLE_LABELS = {"backbone", "created", "digest", "schema_version"}
 
 
@@ -81,6 +82,7 @@ def test_no_label_carries_a_caller_a_class_or_a_request(exposed: str) -> None:
         if family.name.startswith("offpath_")
     }
     assert labels.pop("offpath_bundle_info") == BUNDLE_LABELS
+    assert labels.pop("offpath_skipping_info", PLAN_LABELS) <= PLAN_LABELS
     assert set().union(*labels.values()) <= LABELS
 
 

@@ -1,0 +1,156 @@
+"""Measures, on this machine, which layers skip best and whether that pays."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from detector.decoupling.network import DecoupledNetwork
+from detector.decoupling.skipping.compiling import Compiler
+from detector.decoupling.skipping.network import SkippingNetwork
+from detector.decoupling.skipping.plan import SkippingPlan, Way
+
+__all__ = ["Comparison", "SkippingChoice", "choose_plan"]
+
+_ROUNDS = 3
+_PATIENCE_S = 2.0
+"""Longest time for one comparison after its first round, seconds: a server is waiting."""
+_LEAST_GAIN = 0.03
+"""A gain below what two measurements differ by is none."""
+_MOST_LOSS = 0.03
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """How long a batch took as the network computes it, and skipped.
+
+    Args:
+        images: Size of the batch.
+        masked_s: As the network computes it, seconds.
+        skipped_s: Skipped, seconds.
+    """
+
+    images: int
+    masked_s: float
+    skipped_s: float
+
+    @property
+    def ratio(self) -> float:
+        """Skipped time over masked time."""
+        return self.skipped_s / self.masked_s
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SkippingChoice:
+    """What was measured of a network, and what follows.
+
+    Args:
+        plan: The fastest way of each layer.
+        alone: One image.
+        together: The largest batch.
+    """
+
+    plan: SkippingPlan
+    alone: Comparison
+    together: Comparison
+
+    @property
+    def pays(self) -> bool:
+        """Whether one image gets faster and the largest batch not slower.
+
+        One answer for all sizes: an image's numbers must not hang on those beside it.
+        """
+        return self.alone.ratio <= 1 - _LEAST_GAIN and self.together.ratio <= 1 + _MOST_LOSS
+
+    def to_json(self) -> dict[str, Any]:
+        """Plan and times as plain JSON values."""
+        return {
+            "pays": self.pays,
+            "layers": self.plan.to_json(),
+            "seconds": [
+                {"images": each.images, "masked": each.masked_s, "skipped": each.skipped_s}
+                for each in (self.alone, self.together)
+            ],
+        }
+
+
+def choose_plan(
+    network: DecoupledNetwork, images: Tensor, largest_batch: int
+) -> tuple[SkippingChoice, SkippingNetwork]:
+    """Time every way of every layer, then the network with the fastest of each.
+
+    In a network that skips, images run one by one: what is fastest for one is so for a batch.
+
+    Args:
+        network: In evaluation mode, on the device that counts.
+        images: Some images, preprocessed, shape (N, 3, H, W), N at least 1; their gates decide.
+        largest_batch: Size of the largest batch that it will see.
+
+    Returns:
+        What was measured, and the network that follows the plan.
+    """
+    compiler = Compiler(network)
+    plan = SkippingPlan(names=network.layout.names, ways=_fastest_ways(compiler, images))
+    skipping = SkippingNetwork(compiler.program(plan), network.layout, plan)
+    alone, together = (
+        _compared(network, skipping, images, size) for size in (1, max(1, largest_batch))
+    )
+    return SkippingChoice(plan=plan, alone=alone, together=together), skipping
+
+
+@torch.inference_mode()
+def _fastest_ways(compiler: Compiler, images: Tensor) -> tuple[Way, ...]:
+    names = compiler.layout.names
+    now = _clock(images.device)
+    programs = {way: compiler.program(SkippingPlan.uniform(names, way)) for way in Way}
+    singles = [image.contiguous() for image in torch.split(images, 1)]
+    seconds: dict[Way, list[list[float]]] = {way: [] for way in Way}
+    for round_number in range(1 + _ROUNDS):
+        for way, program in programs.items():
+            found = [program.layer_seconds(image, now) for image in singles]
+            if round_number:  # the first one meets every shape for the first time
+                seconds[way] += found
+    medians = {
+        way: [statistics.median(column) for column in zip(*rows, strict=True)]
+        for way, rows in seconds.items()
+    }
+    return tuple(min(Way, key=lambda way: medians[way][layer]) for layer in range(len(names)))
+
+
+@torch.inference_mode()
+def _compared(
+    network: DecoupledNetwork, skipping: SkippingNetwork, images: Tensor, size: int
+) -> Comparison:
+    """Both in turns, so that a slow moment of the machine slows both."""
+    now = _clock(images.device)
+    ends = now() + _PATIENCE_S
+    rows = torch.arange(size, device=images.device)
+    seconds: dict[bool, list[float]] = {False: [], True: []}
+    for turn in range(1 + _ROUNDS * len(images)):
+        batch = images[(rows + turn) % len(images)].contiguous(memory_format=torch.channels_last)
+        for skips, run in ((False, network), (True, skipping)):
+            started = now()
+            run(batch)
+            seconds[skips].append(now() - started)
+        if turn and now() > ends:
+            break
+    masked_s, skipped_s = (statistics.median(seconds[skips][1:]) for skips in (False, True))
+    return Comparison(images=size, masked_s=masked_s, skipped_s=skipped_s)
+
+
+def _clock(device: torch.device) -> Callable[[], float]:
+    """A clock that has waited for what was asked of the device."""
+    if device.type != "cuda":
+        return time.perf_counter
+
+    def now() -> float:
+        torch.cuda.synchronize(device)
+        return time.perf_counter()
+
+    return now

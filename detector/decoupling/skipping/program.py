@@ -1,0 +1,97 @@
+"""A network of one image as a list of small steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor
+
+from detector.decoupling.skipping.features import dense
+
+__all__ = ["GateOutcome", "Program", "Step"]
+
+GateOutcome = tuple[Tensor, Tensor]
+"""Gate logits of one layer and means of its gated channels, each of shape (C,)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """One operation on numbered values.
+
+    Args:
+        run: What it computes.
+        reads: Which values, in the order of its arguments.
+        writes: Which value comes of it.
+        is_gated: Whether it is a gated layer.
+        frees: Which values nobody reads any more.
+    """
+
+    run: Callable[..., Any]
+    reads: tuple[int, ...]
+    writes: int
+    is_gated: bool = False
+    frees: tuple[int, ...] = ()
+
+
+class Program:
+    """Steps from one image to its class logits; made once, so that nothing is looked up.
+
+    Args:
+        steps: In their order.
+        constants: Values that are there before, by their number; 0 is the image.
+        outcome: Which value the class logits are.
+    """
+
+    def __init__(self, steps: Sequence[Step], constants: dict[int, Any], outcome: int) -> None:
+        self._steps = tuple(_freeing(steps, kept={outcome, *constants}))
+        values = 1 + max([0, *constants, *(step.writes for step in steps)])
+        self._start = [constants.get(value) for value in range(values)]
+        self._outcome = outcome
+
+    def __call__(self, image: Tensor) -> tuple[Tensor, list[GateOutcome]]:
+        """Class logits, (1, K), and what each gated layer decided.
+
+        Args:
+            image: Shape (1, 3, H, W), contiguous.
+        """
+        values = [image, *self._start[1:]]
+        gates: list[GateOutcome] = []
+        for step in self._steps:
+            value = _run(step, values)
+            if step.is_gated:
+                gates.append((value.logits, value.means()))
+        return dense(values[self._outcome]), gates
+
+    def layer_seconds(self, image: Tensor, now: Callable[[], float]) -> list[float]:
+        """How long each gated layer took, seconds.
+
+        Args:
+            image: As above.
+            now: A clock that has waited for what was asked of the device.
+        """
+        values = [image, *self._start[1:]]
+        seconds = []
+        for step in self._steps:
+            started = now()
+            _run(step, values)
+            if step.is_gated:
+                seconds.append(now() - started)
+        return seconds
+
+
+def _run(step: Step, values: list[Any]) -> Any:
+    value = step.run(*[values[place] for place in step.reads])
+    values[step.writes] = value
+    for place in step.frees:
+        values[place] = None
+    return value
+
+
+def _freeing(steps: Sequence[Step], kept: set[int]) -> Iterator[Step]:
+    """The steps, each freeing what it is the last to read, or what nobody reads."""
+    last = {place: index for index, step in enumerate(steps) for place in step.reads}
+    for index, step in enumerate(steps):
+        over = {place for place in (*step.reads, step.writes) if last.get(place, index) == index}
+        yield replace(step, frees=tuple(sorted(over - kept)))

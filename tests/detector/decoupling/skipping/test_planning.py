@@ -1,0 +1,74 @@
+"""A plan is measured, and followed only where it pays at both ends."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from detector.decoupling import Backbone, build_backbone
+from detector.decoupling.skipping import (
+    Comparison,
+    SkippingChoice,
+    SkippingPlan,
+    Way,
+    choose_plan,
+)
+
+
+def choice(alone, together):
+    return SkippingChoice(
+        plan=SkippingPlan(names=("a", "b"), ways=(Way.MASKED, Way.CHANNELS_MULTIPLIED)),
+        alone=Comparison(images=1, masked_s=1.0, skipped_s=alone),
+        together=Comparison(images=32, masked_s=20.0, skipped_s=20 * together),
+    )
+
+
+@pytest.mark.parametrize(
+    ("alone", "together", "pays"),
+    [
+        (0.70, 0.90, True),
+        (0.70, 1.02, True),
+        (0.70, 1.05, False),  # one way for all sizes: large batches would lose
+        (0.99, 0.90, False),  # no more than two measurements differ by
+        (1.30, 0.90, False),
+    ],
+)
+def test_skipping_pays_where_one_image_gains_and_the_largest_batch_does_not_lose(
+    alone, together, pays
+):
+    assert choice(alone, together).pays is pays
+
+
+def test_a_choice_is_plain_data_with_the_way_of_each_layer():
+    written = json.loads(json.dumps(choice(0.5, 1.0).to_json()))
+    assert written == {
+        "pays": True,
+        "layers": {"a": "masked", "b": "open-channels-multiplied"},
+        "seconds": [
+            {"images": 1, "masked": 1.0, "skipped": 0.5},
+            {"images": 32, "masked": 20.0, "skipped": 20.0},
+        ],
+    }
+
+
+def test_every_layer_is_measured_and_the_network_that_comes_of_it_follows_the_plan(decouple):
+    network = decouple(build_backbone(Backbone.CIFAR_RESNET20, 10).eval())
+    images = torch.randn(2, 3, 12, 12)
+    found, skipping = choose_plan(network, images, 3)
+    assert found.plan.names == network.layout.names
+    assert skipping.plan == found.plan
+    assert (found.alone.images, found.together.images) == (1, 3)
+    assert min(found.alone.masked_s, found.together.skipped_s) > 0
+    with torch.inference_mode():
+        expected = network(images)
+    torch.testing.assert_close(
+        skipping(images).class_logits, expected.class_logits, rtol=1e-4, atol=1e-4
+    )
+
+
+def test_the_largest_batch_may_be_larger_than_the_images_at_hand(decouple):
+    network = decouple(build_backbone(Backbone.CIFAR_RESNET20, 10).eval())
+    found, _ = choose_plan(network, torch.randn(1, 3, 8, 8), 4)
+    assert found.together.images == 4
