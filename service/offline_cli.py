@@ -11,6 +11,7 @@ import typer
 
 from service.calibrate_command import calibrate
 from service.compare_command import compare
+from service.cost_command import cost
 from service.evaluate_command import evaluate
 from service.extract_command import extract
 from service.interpret_command import interpret
@@ -66,6 +67,11 @@ def add_commands(app: typer.Typer) -> None:
         "runs/resnet20/network.safetensors --data cifar10.npz --output runs/meaning.json[/bold] · "
         "[bold]offpath interpret cat.png attacked-cat.png[/bold]",
     )(interpret)
+    app.command(
+        rich_help_panel=_PANEL,
+        epilog="Example: [bold]offpath cost --data cifar10.npz --bundle runs/bundle --limit "
+        "1000[/bold]",
+    )(cost)
 
 
 def cifar10(

@@ -45,6 +45,7 @@ COMMANDS = (
     "extract",
     "calibrate",
     "interpret",
+    "cost",
 )
 
 CALIBRATE = ["calibrate", "--table", "t", "--network", "no/such/network", "--output", "o"]
@@ -105,6 +106,7 @@ def test_no_word_of_a_help_is_lost_as_markup(
         ("extract", CopyName),
         ("extract", Direction),
         ("extract", CorruptionName),
+        ("cost", SplitName),
         ("calibrate", ClassifierName),
         ("calibrate", Guarantee),
     ],
