@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,7 @@ import typer
 from rich.console import Console
 
 from detector.errors import InvalidInputError
-from service.offline_options import DataOption, choice, local_path
+from service.offline_options import DataOption, choice
 
 __all__ = ["cost"]
 
@@ -42,12 +43,7 @@ def cost(
         int | None,
         typer.Option(min=1, help="Most images, drawn as extract draws them. Default: all."),
     ] = None,
-    json_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--json", help="JSON file to write.", metavar="FILE.json", callback=local_path
-        ),
-    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     device: Annotated[
         str, typer.Option(help="Where the network runs: cpu, cuda, cuda:1, or auto.")
     ] = "auto",
@@ -81,9 +77,9 @@ def cost(
         gated, info = load_gated(network)
         counted, side = gated.to(where), info.preprocessing
     found = measure_cost(counted, load_splits(data, preprocessing=side), options)
+    if as_json:
+        typer.echo(json.dumps(found.to_json(), indent=2))
+        return
     console = Console()
     for line in cost_lines(found):
         console.print(line)
-    if json_file is not None:
-        found.write(json_file)
-        typer.echo(f"Counted: {json_file}")
