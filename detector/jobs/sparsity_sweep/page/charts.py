@@ -1,0 +1,138 @@
+"""The charts of a sweep: what changes as fewer multiplications are kept."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from detector.jobs.calibration_report.page.charts import Series, colour
+from detector.jobs.evaluation.estimates import Estimate
+from detector.jobs.pages.markup import Markup, element, legend
+from detector.jobs.pages.plane import WIDTH, Axis, Plane, drawing
+
+__all__ = ["kept_chart"]
+
+_BEGIN: Final = 42.0
+_END: Final = WIDTH - 18
+_BOTTOM: Final = 206.0
+_TOP: Final = 34.0
+_APART: Final = 3.0
+_LABEL_WIDTH: Final = 30.0
+_MOST_TICKS: Final = 6
+
+
+def kept_chart(
+    series: Sequence[Series],
+    *,
+    names: Sequence[tuple[float, str]],
+    title: str,
+    y_title: str,
+    text: Callable[[Estimate], str],
+    tick: Callable[[float], str],
+    mark: float | None = None,
+    mark_text: str = "",
+) -> Markup:
+    """Figures of networks over the share of multiplications that they keep.
+
+    Args:
+        series: The curves: share kept and figure of each network; at least one point in all.
+        names: Share kept and name of each network; where they lie close, some are left out.
+        title: What the chart shows.
+        y_title: What is measured.
+        text: A figure in words.
+        tick: A value of the axis upwards in words.
+        mark: A value that a line is drawn at.
+        mark_text: What that line means.
+    """
+    points = [point for each in series for point in each.points]
+    values = [end for _, figure in points for end in (figure.low, figure.high)]
+    plane = Plane(
+        x=_axis([kept for kept, _ in points], _BEGIN + 12, _END, "multiplications kept", _per_cent),
+        y=_axis(values if mark is None else [*values, mark], _BOTTOM, _TOP, y_title, tick),
+    )
+    drawn = [*plane.axes(), *_names(plane, names)]
+    if mark is not None:
+        drawn.append(plane.level(mark, "budget"))
+    for place, each in enumerate(series):
+        # A little apart, so that intervals do not hide each other.
+        drawn += _curve(plane, each, place, _APART * (place - (len(series) - 1) / 2), text)
+    entries = [(colour(place), each.name) for place, each in enumerate(series)]
+    if mark is not None:
+        entries.append(("budget-key", mark_text))
+    return element(
+        "figure",
+        element("figcaption", title),
+        drawing(_BOTTOM + 38, title, *drawn),
+        legend(entries),
+    )
+
+
+def _curve(
+    plane: Plane, series: Series, place: int, apart: float, text: Callable[[Estimate], str]
+) -> list[Markup]:
+    shown = colour(place)
+    path = " ".join(
+        f"{plane.x(kept) + apart:.1f},{plane.y(figure.value)}" for kept, figure in series.points
+    )
+    drawn = [
+        element("polyline", element("title", series.name), points=path, class_=f"line {shown}")
+    ]
+    for kept, figure in series.points:
+        at = round(plane.x(kept) + apart, 1)
+        ends = {"y1": plane.y(figure.low), "y2": plane.y(figure.high)}
+        told = f"{series.name}, {_per_cent(kept)} kept: {text(figure)}"
+        drawn += [
+            element("line", x1=at, x2=at, **ends, class_=f"line {shown}"),
+            element(
+                "circle",
+                element("title", told),
+                cx=at,
+                cy=plane.y(figure.value),
+                r=3,
+                class_=f"dot {shown}",
+            ),
+        ]
+    return drawn
+
+
+def _names(plane: Plane, names: Sequence[tuple[float, str]]) -> list[Markup]:
+    """What the networks are called, above them, but for those that would hide another."""
+    drawn: list[Markup] = []
+    free = -math.inf
+    for kept, name in sorted(names):
+        at = plane.x(kept)
+        if at >= free:
+            drawn.append(element("text", name, x=at, y=_TOP - 6, text_anchor="middle"))
+            free = at + _LABEL_WIDTH
+    return drawn
+
+
+def _axis(
+    values: Sequence[float],
+    begin: float,
+    end: float,
+    title: str,
+    text: Callable[[float], str],
+) -> Axis:
+    """An axis from a round value below all to one above them."""
+    step = _step(max(values) - min(values))
+    first, last = math.floor(min(values) / step), math.ceil(max(values) / step)
+    if first == last:
+        first, last = first - 1, last + 1
+    ticks = [(place * step, text(place * step)) for place in range(first, last + 1)]
+    return Axis(low=first * step, high=last * step, begin=begin, end=end, ticks=ticks, title=title)
+
+
+def _step(extent: float) -> float:
+    """A round step that gives few parts."""
+    for exponent in range(-4, 4):
+        for digit in (1, 2, 5):
+            step = float(digit * 10.0**exponent)
+            if extent / step < _MOST_TICKS:
+                return step
+    return extent
+
+
+def _per_cent(share: float) -> str:
+    return f"{share * 100:.3g} %"
