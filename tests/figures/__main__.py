@@ -32,6 +32,7 @@ from tests.figures.overload import overload
 from tests.figures.paper_table import paper_table
 from tests.figures.shift import shift
 from tests.figures.shutdown import shutdown
+from tests.figures.sparsity import sparsity
 from tests.figures.throughput import latency, throughput
 
 Measurement = Callable[[Bench], list[Figure]]
@@ -50,6 +51,7 @@ _MEASUREMENTS: dict[str, Measurement] = {
     "lifecycle": lifecycle,
     "mutations": mutations,
     "accuracy": accuracy,
+    "sparsity": sparsity,
     "false-alarms": false_alarms,
     "extract-memory": extract_memory,
     "extract-kills": extract_kills,

@@ -111,7 +111,7 @@ def _check_same(
     for name, found, expected in (
         ("network", known.figures.network, network),
         ("share of open gates", known.figures.open_share, share),
-        ("test images", known.data, data),
+        ("set of test images", known.data, data),
         ("plan", known.plan, options.plan),
     ):
         if found != expected:
