@@ -15,6 +15,7 @@ from detector.errors import DataError
 from detector.fingerprints import network_digest
 from detector.jobs.evaluation.estimates import Share
 from detector.jobs.provenance import provenance
+from detector.jobs.sparsity_sweep.documents import sweep_markdown, write_plot
 from detector.jobs.sparsity_sweep.measure import measure_network
 from detector.jobs.sparsity_sweep.options import SweepOptions
 from detector.jobs.sparsity_sweep.page import page
@@ -30,7 +31,7 @@ _PLAIN = "plain.safetensors"
 
 
 def sweep(splits: Splits, recipe: Recipe, options: SweepOptions) -> SweepReport:
-    """Train and measure each network, then write ``sweep.json`` and ``sweep.html``.
+    """Train and measure each network, then write ``sweep.json``, a page, tables and a plot.
 
     A network that is trained already is not trained again, nor measured again; stopped at any
     point, the same call continues. Of networks that start from no given weights the first one
@@ -64,9 +65,16 @@ def sweep(splits: Splits, recipe: Recipe, options: SweepOptions) -> SweepReport:
             provenance=provenance(recipe=repr(recipe), seed=options.training.seed),
         )
         report.write(output / "sweep.json")
-        with atomic_path(output / "sweep.html") as temporary:
-            temporary.write_text(page(report), encoding="utf-8")
+        _write_shown(report, output)
     return report
+
+
+def _write_shown(report: SweepReport, output: Path) -> None:
+    """Everything that people look at."""
+    for name, text in (("sweep.html", page(report)), ("sweep.md", sweep_markdown(report))):
+        with atomic_path(output / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    write_plot(report, output)
 
 
 def _one(

@@ -6,10 +6,11 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from detector.jobs.calibration_report.page.charts import Series, colour
+from detector.jobs.calibration_report.page.charts import colour
 from detector.jobs.evaluation.estimates import Estimate
 from detector.jobs.pages.markup import Markup, element, legend
 from detector.jobs.pages.plane import WIDTH, Axis, Plane, drawing
+from detector.jobs.sparsity_sweep.curves import Curve
 
 __all__ = ["kept_chart"]
 
@@ -23,7 +24,7 @@ _MOST_TICKS: Final = 6
 
 
 def kept_chart(
-    series: Sequence[Series],
+    curves: Sequence[Curve],
     *,
     names: Sequence[tuple[float, str]],
     title: str,
@@ -36,7 +37,7 @@ def kept_chart(
     """Figures of networks over the share of multiplications that they keep.
 
     Args:
-        series: The curves: share kept and figure of each network; at least one point in all.
+        curves: The curves, each with at least one point.
         names: Share kept and name of each network; where they lie close, some are left out.
         title: What the chart shows.
         y_title: What is measured.
@@ -45,7 +46,7 @@ def kept_chart(
         mark: A value that a line is drawn at.
         mark_text: What that line means.
     """
-    points = [point for each in series for point in each.points]
+    points = [point for each in curves for point in each.points]
     values = [end for _, figure in points for end in (figure.low, figure.high)]
     plane = Plane(
         x=_axis([kept for kept, _ in points], _BEGIN + 12, _END, "multiplications kept", _per_cent),
@@ -54,10 +55,10 @@ def kept_chart(
     drawn = [*plane.axes(), *_names(plane, names)]
     if mark is not None:
         drawn.append(plane.level(mark, "budget"))
-    for place, each in enumerate(series):
+    for place, each in enumerate(curves):
         # A little apart, so that intervals do not hide each other.
-        drawn += _curve(plane, each, place, _APART * (place - (len(series) - 1) / 2), text)
-    entries = [(colour(place), each.name) for place, each in enumerate(series)]
+        drawn += _curve(plane, each, place, _APART * (place - (len(curves) - 1) / 2), text)
+    entries = [(colour(place), each.name) for place, each in enumerate(curves)]
     if mark is not None:
         entries.append(("budget-key", mark_text))
     return element(
@@ -69,19 +70,17 @@ def kept_chart(
 
 
 def _curve(
-    plane: Plane, series: Series, place: int, apart: float, text: Callable[[Estimate], str]
+    plane: Plane, curve: Curve, place: int, apart: float, text: Callable[[Estimate], str]
 ) -> list[Markup]:
     shown = colour(place)
     path = " ".join(
-        f"{plane.x(kept) + apart:.1f},{plane.y(figure.value)}" for kept, figure in series.points
+        f"{plane.x(kept) + apart:.1f},{plane.y(figure.value)}" for kept, figure in curve.points
     )
-    drawn = [
-        element("polyline", element("title", series.name), points=path, class_=f"line {shown}")
-    ]
-    for kept, figure in series.points:
+    drawn = [element("polyline", element("title", curve.name), points=path, class_=f"line {shown}")]
+    for kept, figure in curve.points:
         at = round(plane.x(kept) + apart, 1)
         ends = {"y1": plane.y(figure.low), "y2": plane.y(figure.high)}
-        told = f"{series.name}, {_per_cent(kept)} kept: {text(figure)}"
+        told = f"{curve.name}, {_per_cent(kept)} kept: {text(figure)}"
         drawn += [
             element("line", x1=at, x2=at, **ends, class_=f"line {shown}"),
             element(

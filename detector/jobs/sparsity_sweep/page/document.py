@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
-from detector.jobs.calibration_report.page.charts import Series
-from detector.jobs.evaluation.estimates import Estimate
 from detector.jobs.evaluation.markdown import area_text, share_text
 from detector.jobs.pages.frame import framed, tile
 from detector.jobs.pages.markup import Markup, element, section, table
+from detector.jobs.sparsity_sweep.curves import accuracy_curve, area_curves, time_curves
 from detector.jobs.sparsity_sweep.page.charts import kept_chart
-from detector.jobs.sparsity_sweep.report import NetworkFigures, SweepReport
+from detector.jobs.sparsity_sweep.report import SweepReport
 from detector.jobs.sparsity_sweep.words import (
     cost_table,
     detection_table,
@@ -76,7 +74,7 @@ def _tiles(report: SweepReport) -> list[Markup]:
 def _charts(report: SweepReport) -> list[Markup]:
     names = [(each.kept.mean, name_of(each)) for each in report.networks]
     accuracy = kept_chart(
-        [_series(report, "decoupled", lambda each: each.accuracy.estimate)],
+        [accuracy_curve(report)],
         names=names,
         title="Accuracy",
         y_title="test images classified right",
@@ -86,11 +84,7 @@ def _charts(report: SweepReport) -> list[Markup]:
         mark_text="plain network",
     )
     times = kept_chart(
-        [
-            _series(report, "masked", lambda each: each.times.masked),
-            _series(report, "as served", lambda each: each.times.served),
-            _series(report, "with the verdict", lambda each: each.times.verdict),
-        ],
+        time_curves(report),
         names=names,
         title="Time of one image",
         y_title="by that of the plain network",
@@ -99,38 +93,18 @@ def _charts(report: SweepReport) -> list[Markup]:
         mark=1.0,
         mark_text="plain network",
     )
-    return [element("div", accuracy, times, *_detection_chart(report, names), class_="charts")]
-
-
-def _detection_chart(report: SweepReport, names: list[tuple[float, str]]) -> list[Markup]:
-    labels = [each.attack for each in report.reference.detection.attacks]
-    found = [
-        _series(report, label, lambda each, label=label: each.areas[label]) for label in labels
-    ]
-    known = [each for each in found if each.points]
-    if not known:
-        return []
-    return [
-        kept_chart(
-            known,
+    shown, areas = [accuracy, times], area_curves(report)
+    if areas:
+        detection = kept_chart(
+            areas,
             names=names,
             title="Detection of attacks by one pass",
             y_title="area under the ROC curve",
             text=area_text,
             tick=lambda value: f"{value:.3g}",
         )
-    ]
-
-
-def _series(
-    report: SweepReport, name: str, figure: Callable[[NetworkFigures], Estimate | None]
-) -> Series:
-    """One figure of all networks that have it."""
-    found = [(each.kept.mean, figure(each)) for each in report.networks]
-    return Series(
-        name=name,
-        points=tuple(sorted((kept, e) for kept, e in found if e is not None)),
-    )
+        shown.append(detection)
+    return [element("div", *shown, class_="charts")]
 
 
 def _costs(report: SweepReport) -> list[Markup]:
