@@ -32,10 +32,15 @@ PLAN = MeasurePlan(
 
 @pytest.fixture
 def recipe() -> Recipe:
-    short = recipe_of(Preset.RESNET20_CIFAR10).shortened(
-        plain_epochs=6, decoupled_epochs=2, settled_epochs=1
+    """In so few steps an average of weights would still be the first ones."""
+    short = recipe_of(Preset.RESNET20_CIFAR10).shortened(plain_epochs=6, decoupled_epochs=2)
+    return replace(
+        short,
+        batch_size=16,
+        plain=replace(short.plain, average_decay=0.0),
+        decoupled=replace(short.decoupled, average_decay=0.0),
+        settled=None,
     )
-    return replace(short, batch_size=16)
 
 
 @pytest.fixture(autouse=True)

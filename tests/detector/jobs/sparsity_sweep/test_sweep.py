@@ -17,6 +17,8 @@ from detector.decoupling.recipes import Recipe
 from detector.errors import CheckpointError, DataError, StorageError
 from detector.jobs.evaluation.estimates import Share
 from detector.jobs.sparsity_sweep import SweepOptions, SweepReport, sweep
+from detector.jobs.sparsity_sweep.documents import sweep_markdown
+from detector.jobs.train import TrainingOptions, TrainingResult, train
 from detector.jobs.train_phase import PhaseRun
 from detector.storage import sole_writer
 from detector.weights import load_network, load_plain
@@ -56,13 +58,24 @@ def test_figures_are_those_of_the_networks_on_all_test_images(
         assert min(figures.times.plain_ms.low, figures.times.verdict.low) > 0
 
 
-def test_a_network_that_may_keep_fewer_gates_keeps_fewer_multiplications(
-    splits: Splits, recipe: Recipe, options: OptionsMaker
+def test_each_network_is_trained_by_the_recipe_with_its_share_into_a_folder_of_its_own(
+    splits: Splits, recipe: Recipe, options: OptionsMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    eager = replace(recipe, weights=replace(recipe.weights, sparsity=5.0))
-    most, least = sweep(splits, eager, options(1.0, 0.0)).networks
-    assert least.kept.mean < most.kept.mean
-    assert least.open_gates.mean < most.open_gates.mean
+    asked: list[tuple[Recipe, TrainingOptions]] = []
+
+    def observed(images: Splits, wanted: Recipe, how: TrainingOptions) -> TrainingResult:
+        asked.append((wanted, how))
+        return train(images, wanted, how)
+
+    monkeypatch.setattr("detector.jobs.sparsity_sweep.sweep.train", observed)
+    chosen = options(0.4, 1.0, seed=3)
+    sweep(splits, recipe, chosen)
+    assert [wanted for wanted, _ in asked] == [
+        recipe.with_open_share(0.4),
+        recipe.with_open_share(1.0),
+    ]
+    assert [how.output for _, how in asked] == [chosen.folder(0.4), chosen.folder(1.0)]
+    assert {how.seed for _, how in asked} == {3}
 
 
 def test_an_attack_that_never_succeeds_has_no_area_and_the_mean_is_of_the_others(
@@ -82,7 +95,7 @@ def test_an_attack_that_never_succeeds_has_no_area_and_the_mean_is_of_the_others
     assert 0 <= areas[strong.attack].low <= areas[strong.attack].high <= 1
 
 
-def test_what_is_written_is_what_is_returned_and_the_page_stands_beside_it(
+def test_what_is_written_is_what_is_returned_and_what_people_look_at_stands_beside_it(
     splits: Splits, recipe: Recipe, options: OptionsMaker
 ) -> None:
     chosen = options()
@@ -90,6 +103,8 @@ def test_what_is_written_is_what_is_returned_and_the_page_stands_beside_it(
     assert SweepReport.read(chosen.training.output / "sweep.json") == report
     page = (chosen.training.output / "sweep.html").read_text(encoding="utf-8")
     assert page.startswith("<!DOCTYPE html>")
+    assert (chosen.training.output / "sweep.md").read_text("utf-8") == sweep_markdown(report)
+    assert (chosen.training.output / "sweep.svg").stat().st_size > 0
     assert report.provenance["recipe"] == repr(recipe)
     predicted = _plain_right(splits, chosen.folder(1.0) / "plain.safetensors")
     assert report.plain_accuracy == Share.of(predicted, 36)
