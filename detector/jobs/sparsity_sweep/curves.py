@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from detector.jobs.evaluation.estimates import Estimate
 from detector.jobs.sparsity_sweep.report import NetworkFigures, SweepReport
+from detector.jobs.sparsity_sweep.words import name_of
 
-__all__ = ["Curve", "accuracy_curve", "area_curves", "time_curves"]
+__all__ = ["Curve", "accuracy_curve", "area_curves", "spaced_names", "time_curves"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +44,20 @@ def area_curves(report: SweepReport) -> tuple[Curve, ...]:
     labels = [each.attack for each in report.reference.detection.attacks]
     found = [_curve(report, label, _area_of(label)) for label in labels]
     return tuple(curve for curve in found if curve.points)
+
+
+def spaced_names(report: SweepReport, apart: float) -> list[tuple[float, str]]:
+    """Share kept and name of each network, but of those that would hide another's name.
+
+    Args:
+        report: The sweep.
+        apart: Least difference of the shares kept of two that are named.
+    """
+    named: list[tuple[float, str]] = []
+    for each in sorted(report.networks, key=lambda each: -each.kept.mean):
+        if not named or named[-1][0] - each.kept.mean >= apart:
+            named.append((each.kept.mean, name_of(each)))
+    return named
 
 
 def _area_of(label: str) -> Callable[[NetworkFigures], Estimate | None]:

@@ -147,10 +147,21 @@ class SweepReport(JsonReport):
         return difference_of(self.reference.accuracy.estimate, figures.accuracy.estimate)
 
     def area_lost(self, figures: NetworkFigures) -> Estimate | None:
-        """What detection lost against the reference, as mean area; None where nothing succeeds.
+        """What detection lost against the reference, as mean area over the attacks.
 
         Args:
             figures: One of the networks.
+
+        Returns:
+            None where other attacks succeed than on the reference, or none does: means of other
+            attacks do not compare.
         """
         before, after = self.reference.detection.mean_auroc, figures.detection.mean_auroc
-        return None if before is None or after is None else difference_of(before, after)
+        same = _succeeding(self.reference) == _succeeding(figures)
+        if before is None or after is None or not same:
+            return None
+        return difference_of(before, after)
+
+
+def _succeeding(figures: NetworkFigures) -> set[str]:
+    return {label for label, area in figures.areas.items() if area is not None}

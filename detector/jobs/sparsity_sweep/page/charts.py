@@ -10,23 +10,26 @@ from detector.jobs.calibration_report.page.charts import colour
 from detector.jobs.evaluation.estimates import Estimate
 from detector.jobs.pages.markup import Markup, element, legend
 from detector.jobs.pages.plane import WIDTH, Axis, Plane, drawing
-from detector.jobs.sparsity_sweep.curves import Curve
+from detector.jobs.sparsity_sweep.curves import Curve, spaced_names
+from detector.jobs.sparsity_sweep.report import SweepReport
 
 __all__ = ["kept_chart"]
 
 _BEGIN: Final = 42.0
 _END: Final = WIDTH - 18
 _BOTTOM: Final = 206.0
-_TOP: Final = 34.0
+_TOP: Final = 22.0
 _APART: Final = 3.0
 _LABEL_WIDTH: Final = 30.0
 _MOST_TICKS: Final = 6
+_ROOM: Final = 0.6
+"""For the names at the foot of a chart, in steps of its axis."""
 
 
 def kept_chart(
+    report: SweepReport,
     curves: Sequence[Curve],
     *,
-    names: Sequence[tuple[float, str]],
     title: str,
     y_title: str,
     text: Callable[[Estimate], str],
@@ -37,8 +40,8 @@ def kept_chart(
     """Figures of networks over the share of multiplications that they keep.
 
     Args:
+        report: The sweep, for the names of its networks.
         curves: The curves, each with at least one point.
-        names: Share kept and name of each network; where they lie close, some are left out.
         title: What the chart shows.
         y_title: What is measured.
         text: A figure in words.
@@ -50,9 +53,11 @@ def kept_chart(
     values = [end for _, figure in points for end in (figure.low, figure.high)]
     plane = Plane(
         x=_axis([kept for kept, _ in points], _BEGIN + 12, _END, "multiplications kept", _per_cent),
-        y=_axis(values if mark is None else [*values, mark], _BOTTOM, _TOP, y_title, tick),
+        y=_axis(
+            values if mark is None else [*values, mark], _BOTTOM, _TOP, y_title, tick, room=_ROOM
+        ),
     )
-    drawn = [*plane.axes(), *_names(plane, names)]
+    drawn = [*plane.axes(), *_names(plane, report)]
     if mark is not None:
         drawn.append(plane.level(mark, "budget"))
     for place, each in enumerate(curves):
@@ -95,16 +100,14 @@ def _curve(
     return drawn
 
 
-def _names(plane: Plane, names: Sequence[tuple[float, str]]) -> list[Markup]:
-    """What the networks are called, above them, but for those that would hide another."""
-    drawn: list[Markup] = []
-    free = -math.inf
-    for kept, name in sorted(names):
-        at = plane.x(kept)
-        if at >= free:
-            drawn.append(element("text", name, x=at, y=_TOP - 6, text_anchor="middle"))
-            free = at + _LABEL_WIDTH
-    return drawn
+def _names(plane: Plane, report: SweepReport) -> list[Markup]:
+    """What the networks are called, at the foot of the chart, where there is room for it."""
+    x = plane.x
+    apart = _LABEL_WIDTH * (x.high - x.low) / (x.end - x.begin)
+    return [
+        element("text", name, x=x(kept), y=_BOTTOM - 5, text_anchor="middle")
+        for kept, name in spaced_names(report, apart)
+    ]
 
 
 def _axis(
@@ -113,10 +116,12 @@ def _axis(
     end: float,
     title: str,
     text: Callable[[float], str],
+    *,
+    room: float = 0.0,
 ) -> Axis:
-    """An axis from a round value below all to one above them."""
+    """An axis from a round value below all, by some part of a step, to one above them."""
     step = _step(max(values) - min(values))
-    first, last = math.floor(min(values) / step), math.ceil(max(values) / step)
+    first, last = math.floor(min(values) / step - room), math.ceil(max(values) / step)
     if first == last:
         first, last = first - 1, last + 1
     ticks = [(place * step, text(place * step)) for place in range(first, last + 1)]

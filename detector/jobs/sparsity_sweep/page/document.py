@@ -20,7 +20,10 @@ from detector.jobs.sparsity_sweep.words import (
 
 __all__ = ["page"]
 
-_STYLE: Final = ".budget-key { color: var(--budget); border-top-style: dashed; }\n"
+_STYLE: Final = """
+.budget-key { color: var(--budget); border-top-style: dashed; }
+.scroll td, .scroll th { white-space: nowrap; }
+"""
 
 
 def page(report: SweepReport) -> str:
@@ -72,10 +75,9 @@ def _tiles(report: SweepReport) -> list[Markup]:
 
 
 def _charts(report: SweepReport) -> list[Markup]:
-    names = [(each.kept.mean, name_of(each)) for each in report.networks]
     accuracy = kept_chart(
+        report,
         [accuracy_curve(report)],
-        names=names,
         title="Accuracy",
         y_title="test images classified right",
         text=share_text,
@@ -84,8 +86,8 @@ def _charts(report: SweepReport) -> list[Markup]:
         mark_text="plain network",
     )
     times = kept_chart(
+        report,
         time_curves(report),
-        names=names,
         title="Time of one image",
         y_title="by that of the plain network",
         text=ratio_text,
@@ -96,8 +98,8 @@ def _charts(report: SweepReport) -> list[Markup]:
     shown, areas = [accuracy, times], area_curves(report)
     if areas:
         detection = kept_chart(
+            report,
             areas,
-            names=names,
             title="Detection of attacks by one pass",
             y_title="area under the ROC curve",
             text=area_text,
@@ -125,7 +127,7 @@ def _costs(report: SweepReport) -> list[Markup]:
 def _times(report: SweepReport) -> list[Markup]:
     times = report.reference.times
     note = (
-        f"Medians over {times.images} images, one by one on one thread of this machine's CPU, from "
+        f"Medians over {times.images} images, one by one on one thread of a CPU, from "
         "pixels in memory; the ways take turns on each image and are told by the plain network's "
         "time on the same image. Masked: all filters are computed and closed ones dropped. As "
         "served: as the pipeline runs the network. With the verdict: the whole pipeline at the "
@@ -140,8 +142,8 @@ def _detection(report: SweepReport) -> list[Markup]:
         f"Area under the ROC curve of the level fast, which looks at one pass and was fitted "
         f"without attacks: {plan.attacked} test images attacked, of which those count that were "
         "classified right before and wrong after, against the other test images. Each network "
-        f"is attacked itself. What is lost on average against {name_of(report.reference)}: more "
-        "than nothing is blindness."
+        "is attacked itself. The last column is what detection has lost, on average, against "
+        f"{name_of(report.reference)}, where the same attacks succeed on both."
     )
     successes = [
         f"{name_of(each)}: "

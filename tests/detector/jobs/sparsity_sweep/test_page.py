@@ -9,6 +9,7 @@ import pytest
 
 from detector.errors import InvalidInputError
 from detector.jobs.evaluation.estimates import difference_of
+from detector.jobs.evaluation.markdown import NONE_TEXT
 from detector.jobs.sparsity_sweep import SweepReport
 from detector.jobs.sparsity_sweep.page import page
 from detector.jobs.sparsity_sweep.words import cost_table, detection_table, time_table
@@ -60,8 +61,8 @@ def test_each_point_of_a_chart_lies_where_its_figure_is() -> None:
 def test_names_that_would_hide_each_other_are_left_out_of_charts() -> None:
     text = page(sample_sweep())
     chart = text[text.index('aria-label="Accuracy"') :].partition("</svg>")[0]
-    assert ">R 0.8</text>" in chart
-    assert ">R 1</text>" not in chart
+    assert ">R 1</text>" in chart
+    assert ">R 0.8</text>" not in chart
 
 
 def test_losses_are_told_against_the_network_that_may_keep_most_gates() -> None:
@@ -70,14 +71,24 @@ def test_losses_are_told_against_the_network_that_may_keep_most_gates() -> None:
     lost = difference_of(first.accuracy.estimate, last.accuracy.estimate)
     assert report.accuracy_lost(last) == lost
     _, rows = cost_table(report)
-    assert rows[0][-1] == "–"  # noqa: RUF001  # a dash of tables, not a minus
+    assert rows[0][-1] == NONE_TEXT
     assert rows[-1][-1] == f"{lost.value * 100:.2f} [{lost.low * 100:.2f}, {lost.high * 100:.2f}]"
+
+
+def test_what_detection_lost_is_told_where_the_same_attacks_succeed() -> None:
+    report = sample_sweep()
+    before, after = report.networks[0], report.networks[2]
+    assert before.detection.mean_auroc is not None
+    assert after.detection.mean_auroc is not None
+    lost = difference_of(before.detection.mean_auroc, after.detection.mean_auroc)
+    assert report.area_lost(after) == lost
+    assert lost.value == pytest.approx(0.04)
 
 
 def test_an_attack_that_never_succeeds_leaves_its_cell_empty() -> None:
     _, rows = detection_table(sample_sweep())
-    assert rows[-1][3] == "–"  # noqa: RUF001  # a dash of tables, not a minus
-    assert rows[-2][3] != rows[-1][3]
+    assert rows[-1][3] == rows[-1][-1] == NONE_TEXT  # and means of other attacks do not compare
+    assert NONE_TEXT not in rows[-2]
 
 
 @pytest.mark.parametrize(
