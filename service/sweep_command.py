@@ -22,10 +22,8 @@ def sweep(
     open_share: Annotated[
         list[float] | None,
         typer.Option(
-            min=0.0,
-            max=1.0,
-            help="Share of the gates that shall stay open in one network; repeat for more. "
-            "Default: 1, 0.8, 0.6, 0.5, 0.4 and 0.3.",
+            help="Share of the gates that shall stay open in one network, from 0 to 1; repeat for "
+            "more. Default: 1, 0.8, 0.6, 0.5, 0.4 and 0.3.",
         ),
     ] = None,
     preset: Annotated[str, typer.Option(help=f"Recipe: {PRESETS}.")] = "resnet20-cifar10",

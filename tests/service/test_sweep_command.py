@@ -74,7 +74,7 @@ def test_all_figures_are_shown(
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["--open-share", "1.5"], "1.5"),
+        (["--open-share", "1.5"], "should lie in [0, 1]. Found 1.5"),
         (["--open-share", "nan"], "should lie in [0, 1]. Found nan"),
         (["--open-share", "0.5", "--open-share", "0.5"], "asked for once. Found 0.5 2 times"),
         (["--preset", "other"], "--preset should be one of"),

@@ -54,7 +54,7 @@ def write_plot(report: SweepReport, folder: Path) -> tuple[Path, Path]:
     _draw(accuracy, [accuracy_curve(report)], "accuracy")
     accuracy.axhline(report.plain_accuracy.rate, color="0.6", linewidth=1, label="plain network")
     accuracy.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
-    accuracy.margins(y=0.15)
+    accuracy.margins(x=0.1, y=0.15)
     _draw(time, time_curves(report), "time of an image / plain network's")
     time.axhline(1.0, color="0.6", linewidth=1, label="plain network")
     _draw(area, area_curves(report), "AUROC, one pass")

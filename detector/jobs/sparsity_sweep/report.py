@@ -21,8 +21,8 @@ SWEEP_SCHEMA_VERSION = 1
 class Times:
     """What one image costs on one thread, from pixels in memory.
 
-    All are medians over the same images, taken in turn, image by image: a slow moment of the
-    machine slows them alike. Those of ways are ratios to the plain network on the same image.
+    All are medians over the same images, taken in turn, image by image, the fastest of three runs
+    each. Those of the ways are ratios to the plain network on the same image.
 
     Args:
         images: Number of images.

@@ -15,7 +15,7 @@ from detector.jobs.sparsity_sweep.report import SweepReport
 
 __all__ = ["kept_chart"]
 
-_BEGIN: Final = 42.0
+_BEGIN: Final = 52.0
 _END: Final = WIDTH - 18
 _BOTTOM: Final = 206.0
 _TOP: Final = 22.0
@@ -23,7 +23,7 @@ _APART: Final = 3.0
 _LABEL_WIDTH: Final = 30.0
 _MOST_TICKS: Final = 6
 _ROOM: Final = 0.6
-"""For the names at the foot of a chart, in steps of its axis."""
+"""For names at the foot of a chart, below and left of its points, in steps of its axes."""
 
 
 def kept_chart(
@@ -52,10 +52,8 @@ def kept_chart(
     points = [point for each in curves for point in each.points]
     values = [end for _, figure in points for end in (figure.low, figure.high)]
     plane = Plane(
-        x=_axis([kept for kept, _ in points], _BEGIN + 12, _END, "multiplications kept", _per_cent),
-        y=_axis(
-            values if mark is None else [*values, mark], _BOTTOM, _TOP, y_title, tick, room=_ROOM
-        ),
+        x=_axis([kept for kept, _ in points], _BEGIN, _END, "multiplications kept", _per_cent),
+        y=_axis(values if mark is None else [*values, mark], _BOTTOM, _TOP, y_title, tick),
     )
     drawn = [*plane.axes(), *_names(plane, report)]
     if mark is not None:
@@ -116,12 +114,10 @@ def _axis(
     end: float,
     title: str,
     text: Callable[[float], str],
-    *,
-    room: float = 0.0,
 ) -> Axis:
-    """An axis from a round value below all, by some part of a step, to one above them."""
+    """An axis from a round value below all, so that names have room, to one above them."""
     step = _step(max(values) - min(values))
-    first, last = math.floor(min(values) / step - room), math.ceil(max(values) / step)
+    first, last = math.floor(min(values) / step - _ROOM), math.ceil(max(values) / step)
     if first == last:
         first, last = first - 1, last + 1
     ticks = [(place * step, text(place * step)) for place in range(first, last + 1)]
