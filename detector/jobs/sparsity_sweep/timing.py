@@ -41,10 +41,10 @@ def measure_times(
     ways = _ways(pipeline, plain)
     seconds = np.full((len(images), len(ways)), np.inf)
     with _one_thread(), torch.inference_mode():
-        for image in images[:_WARM_UPS].split(1):
+        for image in torch.split(images[:_WARM_UPS], 1):
             for way in ways:
                 way(image)
-        for row, image in enumerate(images.split(1) * _ROUNDS):
+        for row, image in enumerate(torch.split(images, 1) * _ROUNDS):
             for place in (*range(row % len(ways), len(ways)), *range(row % len(ways))):
                 started = time.perf_counter()
                 ways[place](image)
