@@ -111,6 +111,17 @@ class Admission:
                     field="images",
                 )
 
+    def check_not_full(self, *, expected_wait_s: float) -> None:
+        """Refuse a request of which nothing is known, where there is no room for any.
+
+        Args:
+            expected_wait_s: What a refused caller is told to wait, seconds.
+
+        Raises:
+            QueueFullError: If there is no room for one image of one byte.
+        """
+        self._check_room({"images": 1, "bytes": 1}, Priority.INTERACTIVE, expected_wait_s)
+
     @contextlib.contextmanager
     def hold(
         self, *, images: int, size_bytes: int, expected_wait_s: float, priority: Priority

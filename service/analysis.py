@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,10 +13,11 @@ from torch import Tensor
 from detector.pipeline import Detection, Findings, Level, Pipeline
 from service.batch_running import Row
 from service.batcher import Batcher
-from service.campaigns import CampaignGuard, principal_of_peer
+from service.campaigns import CampaignGuard, Sighting, principal_of_peer
 from service.codec import AnalysisCall, SentImage
 from service.decoding import Decoder, require_all
 from service.drift import DriftWatch
+from service.last_moment import answered_in_time
 from service.metrics import Metrics
 from service.security.call_record import Stage, current_call
 from service.security.disclosure import check_right
@@ -109,24 +110,43 @@ class Analysis:
         ):
             # Only now: what the queue refuses costs nothing.
             self._quotas.take_images(caller, len(call.images))
-            images = await self._decode(call.images)
-            rows = await self._submit(images, level.name, deadline, call)
+            async with answered_in_time(remaining_s):
+                images = await self._decode(call.images)
+                rows = await self._submit(images, level.name, deadline, call)
             record.queue_s = max(row.queue_s for row in rows)
             record.analysis_s = max(row.analysis_s for row in rows)
             # Callers without a name are told apart by address.
             name = principal_of_peer(record.peer) if caller is ANONYMOUS else caller.name
-            in_campaign = self._campaigns.judge(
+            sightings = self._campaigns.judge(
                 name, _seen(images, rows), request_id=record.request_id
             )
-            if self._drift is not None:
-                for row, each in zip(rows, in_campaign, strict=True):
-                    self._drift.see(name, row.batch, row.index, in_campaign=each)
+            self._look_for_drift(name, images, rows, sightings)
+            in_campaign = [each is not None and each.belongs for each in sightings]
             return Analysed(
                 tuple(
                     self._judge(row, call.alpha, in_campaign=each and self._campaigns.tells)
                     for row, each in zip(rows, in_campaign, strict=True)
                 ),
                 level,
+            )
+
+    def _look_for_drift(
+        self,
+        principal: str,
+        images: list[Tensor],
+        rows: list[Row[Findings]],
+        sightings: Sequence[Sighting | None],
+    ) -> None:
+        """Show drift the images; the pixels of those that campaigns saw are hashed already."""
+        if self._drift is None:
+            return
+        for image, row, seen in zip(images, rows, sightings, strict=True):
+            self._drift.see(
+                principal,
+                row.batch,
+                row.index,
+                digest=self._campaigns.digest(image.numpy()) if seen is None else seen.digest,
+                in_campaign=seen is not None and seen.belongs,
             )
 
     async def _decode(self, images: tuple[SentImage, ...]) -> list[Tensor]:

@@ -31,6 +31,11 @@ class BatchMetrics:
         self._queue_images = Gauge(
             "offpath_queue_images", "Images admitted and not yet answered.", registry=registry
         )
+        self._admitted_images = Counter(
+            "offpath_admitted_images",
+            "Images let into the queue, answered or not.",
+            registry=registry,
+        )
         self._queue_seconds = Histogram(
             "offpath_queue_seconds",
             "Time that an image waits for its batch to form.",
@@ -72,6 +77,10 @@ class BatchMetrics:
     def pending(self, more: int) -> None:
         """So many more images, or fewer, are admitted and not yet answered."""
         self._queue_images.inc(more)
+
+    def admitted(self, images: int) -> None:
+        """So many images were let in."""
+        self._admitted_images.inc(images)
 
     def batch(self, key: str, images: int, seconds: float, result: Findings) -> None:
         """A batch of so many callers' images of a level came to findings in so many seconds."""

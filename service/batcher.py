@@ -26,6 +26,7 @@ from service.batch_limits import BatchLimits, BatchObserver
 from service.batch_running import BatchFailedError, BatchRunner, Row, abandon
 from service.clock import Clock, MonotonicClock
 from service.inference_thread import InferenceThread
+from service.wait_times import WaitTimes
 from service.waiting import Item, Waiting
 from service.workload import Workload
 
@@ -62,6 +63,8 @@ class Batcher(Generic[R]):
     ) -> None:
         self._clock = clock or MonotonicClock()
         self._work = Workload(limits.sizes)
+        # Of each priority: interactive images that come later overtake bulk.
+        self._waits = {priority: WaitTimes(self._clock.now) for priority in Priority}
         self._waiting: Waiting[Row[R]] = Waiting(
             limits.sizes, observer.dropped, patience_s=limits.bulk_patience_s
         )
@@ -135,7 +138,7 @@ class Batcher(Generic[R]):
         self._runner.recovered()
 
     def expected_wait_s(self, key: str, images: int, priority: Priority) -> float:
-        """How long images that arrive now are likely to wait for their answer, seconds.
+        """How long images that arrive now would wait for their answer, were batches all there is.
 
         Args:
             key: Their key.
@@ -170,25 +173,43 @@ class Batcher(Generic[R]):
             DeadlineError: If the deadline is likely to pass before its answer.
         """
         self._admission.check_possible(images=images, size_bytes=size_bytes, priority=priority)
-        wait_s = self.expected_wait_s(key, images, priority)
-        wait_s += self._work.reply_s(key, min(images, self._work.sizes[key][-1]))
+        waits = self._waits[priority]
+        estimate_s = self.expected_wait_s(key, images, priority)
+        reply_s = self._work.reply_s(key, min(images, self._work.sizes[key][-1]))
+        wait_s = waits.longest_s(estimate_s) + reply_s
         left_s = deadline - self._clock.now()
         if wait_s >= left_s or left_s <= 0:
             if not self._admission.images:
                 self._work.times.doubt(key)
-            raise DeadlineError(
-                "The deadline should leave time for the queue and the images' own batch. Found "
-                f"{max(0.0, left_s):.3f} s left and {wait_s:.3f} s of work ahead. "
-                "Allow more time or try later."
-            )
+                waits.doubt()
+            raise _too_short(left_s, wait_s)
+        weight = self._work.weight(key, images, estimate_s)
         with (
             self._admission.hold(
                 images=images, size_bytes=size_bytes, expected_wait_s=wait_s, priority=priority
             ),
             self._work.admitted(key, images, priority),
+            waits.observed(estimate_s, left_s=left_s - reply_s, weight=weight),
         ):
             self._former.stir()
             yield
+
+    def check_hope(self, deadline: float) -> None:
+        """Refuse a call of which nothing else is known, where even the smallest one had no hope.
+
+        Args:
+            deadline: When its caller stops to wait, on the batcher's clock, seconds.
+
+        Raises:
+            QueueFullError: If there is no room for one image more.
+            DeadlineError: If the deadline is likely to pass before the images ahead are answered.
+        """
+        first = Priority.INTERACTIVE
+        ahead_s = self.expected_wait_s(next(iter(self._work.sizes)), 0, first)
+        wait_s = self._waits[first].longest_s(ahead_s)
+        self._admission.check_not_full(expected_wait_s=wait_s)
+        if wait_s >= (left_s := deadline - self._clock.now()):
+            raise _too_short(left_s, wait_s)
 
     def deadline(self, remaining_s: float | None) -> float:
         """The moment, on the batcher's clock, that is so many seconds away; None is never."""
@@ -277,3 +298,11 @@ class Batcher(Generic[R]):
         self._admission.refuse_new()
         for item in (*self._running, *self._waiting.take_all()):
             item.fail(BatchFailedError("The batcher has ended."))
+
+
+def _too_short(left_s: float, wait_s: float) -> DeadlineError:
+    return DeadlineError(
+        "The deadline should leave time for the queue and the images' own batch. Found "
+        f"{max(0.0, left_s):.3f} s left and {wait_s:.3f} s of work ahead. "
+        "Allow more time or try later."
+    )

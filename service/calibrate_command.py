@@ -23,7 +23,7 @@ _CLASSIFIERS = "random-forest, adaboost, gradient-boosting"
 def calibrate(
     *,
     table: Annotated[
-        Path, typer.Option(help="The path table, as extract writes it.", metavar="DIR")
+        str, typer.Option(help="The path table, as extract writes it.", metavar="DIR|URI")
     ],
     network: Annotated[
         Path, typer.Option(help="The network that it was extracted with.", metavar="FILE")
@@ -89,16 +89,17 @@ def calibrate(
     from detector.jobs.calibrate import CalibrateOptions
     from detector.jobs.calibrate import calibrate as run
     from detector.jobs.calibration_report import ReportOptions, make_report, write_report
+    from detector.path_table import place_of
     from detector.pipeline import LevelName
     from detector.scoring import FusionName
     from detector.scoring.classifiers import ClassifierName
 
     reported = None  # refused, if at all, before the long work
     if report is not None:
-        reported = ReportOptions(table=table, output=report, bundle=output, seed=seed)
+        reported = ReportOptions(table=place_of(table), output=report, bundle=output, seed=seed)
     result = run(
         CalibrateOptions(
-            table=table,
+            table=place_of(table),
             network=network,
             output=output,
             alpha=alpha,

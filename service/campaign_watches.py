@@ -6,11 +6,12 @@ import secrets
 from weakref import WeakValueDictionary
 
 from detector.bundle import Bundle
-from service.campaigns import CampaignWatch, QueryHasher
-from service.clock import MonotonicClock
+from detector.pipeline import Pipeline
+from service.campaigns import CampaignRule, CampaignWatch, QueryHasher
+from service.clock import Clock, MonotonicClock
 from service.settings import Settings
 
-__all__ = ["CampaignWatches"]
+__all__ = ["CampaignWatches", "campaign_watch"]
 
 _KEY_BYTES = 32
 
@@ -40,15 +41,27 @@ class CampaignWatches:
         return watch
 
     def _new(self, bundle: Bundle) -> CampaignWatch:
-        preprocessing = bundle.pipeline.preprocessing
-        return CampaignWatch(
+        return campaign_watch(
+            bundle.pipeline,
             self._settings.campaign_rule(),
-            hasher=QueryHasher(
-                gates=bundle.pipeline.layout.gates,
-                height=preprocessing.height,
-                width=preprocessing.width,
-                key=secrets.token_bytes(_KEY_BYTES),
-            ),
             most_principals=self._settings.campaign_principals,
+            key=secrets.token_bytes(_KEY_BYTES),
             clock=MonotonicClock(),
         )
+
+
+def campaign_watch(
+    pipeline: Pipeline, rule: CampaignRule, *, most_principals: int, key: bytes, clock: Clock
+) -> CampaignWatch:
+    """A watch for the queries of one network.
+
+    Args:
+        pipeline: Has the network.
+        rule: What a campaign is.
+        most_principals: Principals that are remembered, at least 1.
+        key: At most 64 bytes that callers do not know.
+        clock: Where the time comes from.
+    """
+    size = pipeline.preprocessing
+    hasher = QueryHasher(gates=pipeline.layout.gates, height=size.height, width=size.width, key=key)
+    return CampaignWatch(rule, hasher=hasher, most_principals=most_principals, clock=clock)

@@ -10,10 +10,15 @@ from datetime import UTC, datetime
 from detector.drift import DriftMonitor, LayerShift
 from detector.pipeline import Findings, Pipeline
 from service.fair_share import FairShare
+from service.recent import RecentDigests
 
 __all__ = ["DriftReport", "DriftWatch"]
 
 _NAMED_LAYERS = 3
+_REMEMBERED = 20_000
+"""Twice the images of a window of the martingale: those of it that count are then all different,
+unless more than half of what was looked at meanwhile was suspicious or of another level."""
+
 _ADVICE = (
     "Traffic no longer looks like the calibration images, so that more of it may be flagged than "
     "the budget allows. See what changed before the images came here, such as camera, light, "
@@ -50,6 +55,16 @@ class DriftWatch:
     The price: with few principals an attack on many images weighs more, drift of a single one among
     many is found late or never, and drift so strong that nearly all is flagged shows in the share
     of alarms alone.
+
+    Exact repeats do not count either, whoever sends them: retries, popular images and test sets
+    sent over and over are not exchangeable with calibration images. Between two looks at the same
+    pixels lie 20 000 at others, of any level and verdict, kept as digests in 3 MB. So an image that
+    is sent again to a dearer level because it was suspicious does not count there, and none counts
+    twice in a window of the martingale, 10 000 that count, as long as half of what is looked at
+    counts at its level. Each window is held against calibration by itself: delta holds then for any
+    number of images on repeat. It does not where images come again nearly the same, in another
+    compression or as the next frame of a film, nor where calibration has popular images many times,
+    which count here once.
 
     Once found, drift stays found until `reset` or another bundle: evidence that fades is no proof
     that it is over.
@@ -93,6 +108,7 @@ class DriftWatch:
             delta=self._delta,
         )
         self._fair = FairShare(self._share)
+        self._looked_at = RecentDigests(_REMEMBERED)
         self._shift = LayerShift(pipeline.layout, pipeline.open_rates.numpy())
         self._since: datetime | None = None
         self._found: datetime | None = None
@@ -120,18 +136,23 @@ class DriftWatch:
             layers=tuple(self._shift.furthest(_NAMED_LAYERS)) if self.alarm else (),
         )
 
-    def see(self, principal: str, findings: Findings, row: int, *, in_campaign: bool) -> None:
+    def see(
+        self, principal: str, findings: Findings, row: int, *, digest: int, in_campaign: bool
+    ) -> None:
         """Look at an image that was answered.
 
         Args:
             principal: Who sent it.
             findings: What was found about its batch.
             row: Which image of the batch it is.
+            digest: A number of 64 bits, the same for the same pixels only.
             in_campaign: Whether it belongs to a query campaign.
         """
         self._since = self._since or self._now()
-        if in_campaign or not self._fair.picks(principal):
+        # Repeats come first: they would else fill the traffic of which others have a share.
+        if in_campaign or digest in self._looked_at or not self._fair.picks(principal):
             return
+        self._looked_at.add(digest)
         found = findings.rows[row]
         if not self._monitor.observe(findings.level, found.score, found.predicted):
             return

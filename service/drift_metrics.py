@@ -29,8 +29,8 @@ class DriftMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.images = Counter(
             "offpath_drift_images",
-            "Images that drift was looked for in: neither suspicious nor of a campaign, and within "
-            "their caller's share.",
+            "Images that drift was looked for in: neither suspicious, of a campaign nor repeated, "
+            "and within their caller's share.",
             registry=registry,
         )
         self._log_martingale = Gauge(

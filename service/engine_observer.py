@@ -38,6 +38,8 @@ class EngineObserver(BatchObserver[Findings]):
 
     def pending(self, images: int) -> None:
         """So many images are admitted and not yet answered."""
+        if self._answers and images > self.images:
+            self._metrics.admitted(images - self.images)
         self.images = images
         self._tell_images()
 

@@ -26,7 +26,8 @@ EngineOption = Annotated[
     EngineName,
     typer.Option(
         help="Where the work runs: on this machine, or on the Ray cluster that RAY_ADDRESS names "
-        "(the ray extra), whose machines share the folders. The outcome is the same."
+        "(the ray extra), whose machines share the folders; the table may lie in object storage. "
+        "The outcome is the same."
     ),
 ]
 

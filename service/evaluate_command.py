@@ -20,8 +20,8 @@ def evaluate(
     *,
     data: DataOption,
     table: Annotated[
-        Path,
-        typer.Option(help="The path table that the bundle was calibrated with.", metavar="DIR"),
+        str,
+        typer.Option(help="The path table that the bundle was calibrated with.", metavar="DIR|URI"),
     ],
     output: OutputOption,
     bundle: Annotated[
@@ -44,11 +44,11 @@ def evaluate(
         ),
     ] = None,
     plain_table: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             help="Path table extracted with it, of the same images and copies as --table; attacks "
             "are not needed.",
-            metavar="DIR",
+            metavar="DIR|URI",
         ),
     ] = None,
     attack_through: Annotated[
@@ -84,10 +84,11 @@ def evaluate(
     from detector.data import load_splits
     from detector.jobs.evaluation import DEFAULT_PLAN, EvaluateOptions, EvaluationPlan, PlainTwin
     from detector.jobs.evaluation import evaluate as run
+    from detector.path_table import place_of
 
     plain = None
     if plain_network is not None and plain_table is not None:
-        plain = PlainTwin(network=plain_network, table=plain_table)
+        plain = PlainTwin(network=plain_network, table=place_of(plain_table))
     elif plain_network is not None or plain_table is not None:
         raise InvalidInputError(
             "--plain-network and --plain-table should be given together. Found one of them. "
@@ -97,7 +98,7 @@ def evaluate(
     runs_on, here = chosen_engine(engine, device)
     options = EvaluateOptions(
         plan=EvaluationPlan.read(plan or DEFAULT_PLAN),
-        table=table,
+        table=place_of(table),
         output=output,
         bundle=bundle,
         plain=plain,

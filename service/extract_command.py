@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from service.engine_option import EngineName, EngineOption, chosen_engine
-from service.offline_options import DataOption, OutputOption, choice
+from service.offline_options import DataOption, choice
 
 __all__ = ["extract"]
 
@@ -35,7 +35,13 @@ def extract(
             metavar="FILE",
         ),
     ],
-    output: OutputOption,
+    output: Annotated[
+        str,
+        typer.Option(
+            help="Folder for the table, here or in object storage, as s3://bucket/paths.",
+            metavar="DIR|URI",
+        ),
+    ],
     split: Annotated[
         list[str], typer.Option(help="train, fit, calibration or test; repeat for more.")
     ],
@@ -91,12 +97,12 @@ def extract(
     from detector.jobs.extract import extract as run
     from detector.jobs.held_out import check_held_out
     from detector.jobs.surrogate import Surrogate
-    from detector.path_table import SplitName
+    from detector.path_table import SplitName, place_of
     from detector.weights import load_gated
 
     runs_on, here = chosen_engine(engine, device)
     options = ExtractOptions(
-        output=output,
+        output=place_of(output),
         splits=tuple(choice(SplitName, name, "split") for name in split),
         attacks=tuple(AttackSpec.parse(text) for text in attack or ()),
         copies=tuple(parse_copy(text) for text in copy or ()),

@@ -15,8 +15,10 @@ from typing import Any
 import grpc
 
 from detector.errors import InvalidInputError
+from service.entrance import Entrance
 from service.errors import RichStatus, status_of
 from service.metrics import Metrics
+from service.security.call_log import CallLog
 from service.security.call_record import CallRecord, set_current_call
 from service.security.gate import Claim, Gate, is_open
 from service.security.principal import set_current_principal
@@ -30,7 +32,6 @@ REQUEST_ID_HEADER = "x-request-id"
 
 _ACCEPTED_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _ID_BYTES = 16
-_UNREADABLE = object()
 _log = logging.getLogger(__name__)
 _request_id: ContextVar[str] = ContextVar("request_id", default="")
 
@@ -50,17 +51,27 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
         gate: Who knows callers.
         quotas: Who counts what they use.
         tracing: Where traces go; None for none.
+        entrance: Who turns calls away before their message is read; None for nobody.
     """
 
     def __init__(
-        self, metrics: Metrics, *, gate: Gate, quotas: Quotas, tracing: Tracing | None = None
+        self,
+        metrics: Metrics,
+        *,
+        gate: Gate,
+        quotas: Quotas,
+        tracing: Tracing | None = None,
+        entrance: Entrance | None = None,
     ) -> None:
         self._metrics = metrics
         self._requests_of = cache(metrics.requests.labels)
         self._seconds_of = cache(metrics.request_seconds.labels)
+        self._rejections_of = cache(metrics.rejections.labels)
+        self._calls = CallLog()
         self._gate = gate
         self._quotas = quotas
         self._tracing = tracing
+        self._entrance = entrance
         self._active = 0
         self._last_arrival = 0.0
 
@@ -95,20 +106,19 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
         metadata = tuple(handler_call_details.invocation_metadata or ())
         claim = self._gate.claim(path, metadata)
         trace = self._tracing.of_call(path, metadata) if self._tracing is not None else None
-        guarded = self._guarded(
-            handler, path.rpartition("/")[2], _accepted_id(metadata), claim, trace
-        )
+        guarded = self._guarded(handler, path, _accepted_id(metadata), claim, trace)
         if claim.hopeless:
             # As a stream of messages none of which is read: strangers get no memory for theirs.
             return grpc.stream_unary_rpc_method_handler(guarded)
-        return grpc.unary_unary_rpc_method_handler(
-            guarded, request_deserializer=_lenient(handler.request_deserializer)
-        )
+        # Bytes as they are: they are read once the call is let in.
+        return grpc.unary_unary_rpc_method_handler(guarded)
 
     def _guarded(
-        self, handler: Any, method: str, request_id: str, claim: Claim, trace: CallTrace | None
+        self, handler: Any, path: str, request_id: str, claim: Claim, trace: CallTrace | None
     ) -> Callable[[Any, Any], Awaitable[bytes]]:
-        async def guarded(request: Any, context: Any) -> Any:
+        method = path.rpartition("/")[2]
+
+        async def guarded(data: Any, context: Any) -> Any:
             _request_id.set(request_id)
             context.set_trailing_metadata(((REQUEST_ID_HEADER, request_id),))
             call = CallRecord(method=method, request_id=request_id, peer=context.peer())
@@ -119,7 +129,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
             code = grpc.StatusCode.OK
             try:
                 self._let_in(claim, call, context)
-                reply = await handler.unary_unary(_readable(request, method), context)
+                if self._entrance is not None:
+                    self._entrance.check(path, context.time_remaining())
+                request = _read(data, handler.request_deserializer, method)
+                reply = await handler.unary_unary(request, context)
                 # Here and not by gRPC, which would tell callers why it failed.
                 return handler.response_serializer(reply)
             except asyncio.CancelledError:
@@ -151,35 +164,25 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
         self._requests_of(call.method, code.name).inc()
         self._seconds_of(call.method).observe(seconds)
         call.code, call.total_s = code.name, seconds
-        _log.info(call)
+        self._calls.tell(call)
 
     def _status(self, error: Exception, method: str, request_id: str) -> RichStatus:
         status = status_of(error, request_id)
-        self._metrics.rejections.labels(status.reason).inc()
+        self._rejections_of(status.reason).inc()
         if status.code is grpc.StatusCode.INTERNAL:
             _log.error("%s failed, request id %s", method, request_id, exc_info=error)
         return status
 
 
-def _lenient(deserialise: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
-    """Leaves it to the guard to answer bytes that are no message: gRPC would tell its traceback."""
-
-    def deserialised(data: bytes) -> Any:
-        try:
-            return deserialise(data)
-        except Exception:  # noqa: BLE001  # whatever it is, it is about these bytes
-            return _UNREADABLE
-
-    return deserialised
-
-
-def _readable(request: Any, method: str) -> Any:
-    if request is _UNREADABLE:
+def _read(data: bytes, deserialise: Callable[[bytes], Any], method: str) -> Any:
+    """The message; gRPC would tell callers the traceback where the bytes are none."""
+    try:
+        return deserialise(data)
+    except Exception as error:
         raise InvalidInputError(
             f"{method} should get the message of its contract. Found bytes that are none. "
             "Make the caller's code from the service's contract under proto/offpath."
-        )
-    return request
+        ) from error
 
 
 def _accepted_id(metadata: Iterable[tuple[str, str | bytes]]) -> str:

@@ -32,8 +32,10 @@ def interpret(
         ),
     ] = None,
     table: Annotated[
-        Path | None,
-        typer.Option(help="Path table with clean images of --learn and --check.", metavar="DIR"),
+        str | None,
+        typer.Option(
+            help="Path table with clean images of --learn and --check.", metavar="DIR|URI"
+        ),
     ] = None,
     network: Annotated[
         Path | None,
@@ -154,7 +156,7 @@ def interpret(
 
 
 def _interpret(
-    table: Path,
+    table: str,
     network: Path,
     data: Path | None,
     output: Path,
@@ -166,7 +168,7 @@ def _interpret(
     from detector.data import load_splits
     from detector.jobs.interpretation import interpret as run
     from detector.jobs.interpretation.page import page
-    from detector.path_table import PathTable
+    from detector.path_table import PathTable, place_of
     from detector.storage import atomic_path
     from detector.weights import load_network
     from service.devices import chosen_device
@@ -174,7 +176,7 @@ def _interpret(
 
     trained, info = load_network(network)
     found = run(
-        PathTable(table),
+        PathTable(place_of(table)),
         trained.to(chosen_device(device)),
         options,
         splits=None if data is None else load_splits(data, preprocessing=info.preprocessing),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import sys
 
-__all__ = ["keep_freed_memory"]
+__all__ = ["keep_freed_memory", "spare_loaded_code"]
 
 # Of glibc's malloc.h.
 _TRIM_THRESHOLD = -1
@@ -33,3 +34,13 @@ def keep_freed_memory() -> None:
         library.mallopt(_ARENA_MAX, 1)
         library.mallopt(_MMAP_THRESHOLD, _KEPT_BYTES)
         library.mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
+
+
+def spare_loaded_code() -> None:
+    """Let the garbage collector look no more at what this process has loaded up to now.
+
+    Libraries are some hundred thousand objects that stay until the end. A full collection visits
+    each of them and finds nothing: measured, a sixth of a second in which no call is answered.
+    """
+    gc.collect()
+    gc.freeze()

@@ -17,11 +17,11 @@ __all__ = ["report"]
 def report(
     *,
     table: Annotated[
-        Path,
+        str,
         typer.Option(
             help="The path table that the bundle was calibrated with; attacks and a test split may "
             "have been extracted into it since.",
-            metavar="DIR",
+            metavar="DIR|URI",
         ),
     ],
     output: OutputOption,
@@ -36,6 +36,7 @@ def report(
     on test images where the table has them, or else cross-fitted, as the page says.
     """
     from detector.jobs.calibration_report import ReportOptions, make_report, write_report
+    from detector.path_table import place_of
 
-    options = ReportOptions(table=table, output=output, bundle=bundle, seed=seed)
+    options = ReportOptions(table=place_of(table), output=output, bundle=bundle, seed=seed)
     typer.echo(f"Reported: {write_report(make_report(options), options.output)}")

@@ -23,11 +23,12 @@ from service.campaign_watches import CampaignWatches
 from service.devices import chosen_device
 from service.engine import Engine
 from service.engines import Engines
+from service.entrance import Entrance
 from service.errors import StartError
 from service.health import HEALTH_SERVICE_NAME, Health
 from service.health_server import HealthServer
 from service.interceptors import CallInterceptor
-from service.memory import keep_freed_memory
+from service.memory import keep_freed_memory, spare_loaded_code
 from service.metrics import Metrics
 from service.open_inference import OPEN_INFERENCE_NAME, OpenInferenceServicer
 from service.scheduling import run_in_turns
@@ -43,6 +44,7 @@ from service.unregistered import Unregistered
 
 __all__ = ["DetectionServer", "load_and_serve"]
 
+_QUEUEING = (f"/{SERVICE_NAME}/Detect", f"/{OPEN_INFERENCE_NAME}/ModelInfer")
 _QUIET_S = 0.1
 _LAST_REPLIES_S = 2.0
 _log = logging.getLogger(__name__)
@@ -85,7 +87,7 @@ class DetectionServer:
         self._certificates = (
             None if files is None else watch_certificates(files, observer=self._metrics)
         )
-        self._calls = self._interceptor()
+        self._calls = self._interceptor(Entrance(self.engines, _QUEUEING))
         self._server = self._build_grpc_server()
         self._metrics_server: WSGIServer | None = None
         self._credentials: list[Any] = []
@@ -218,9 +220,13 @@ class DetectionServer:
             watches=self._watches,
         )
 
-    def _interceptor(self) -> CallInterceptor:
+    def _interceptor(self, entrance: Entrance | None = None) -> CallInterceptor:
         return CallInterceptor(
-            self._metrics, gate=self._gate, quotas=self._quotas, tracing=self._tracing
+            self._metrics,
+            gate=self._gate,
+            quotas=self._quotas,
+            tracing=self._tracing,
+            entrance=entrance,
         )
 
     def _answer_with(self, engine: Engine) -> None:
@@ -341,6 +347,7 @@ async def load_and_serve(settings: Settings, *, ready: Callable[[DetectionServer
         StartError: If the server cannot start.
     """
     keep_freed_memory()
+    spare_loaded_code()
     run_in_turns()
     if settings.torch_threads:
         torch.set_num_threads(settings.torch_threads)

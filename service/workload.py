@@ -55,6 +55,20 @@ class Workload:
         """How long the replies to a batch of so many images may take, seconds."""
         return _REPLY * self.batch_s(key, images)
 
+    def weight(self, key: str, images: int, wait_s: float) -> float:
+        """What the wait of a call counts among those of others, 1 for a full batch.
+
+        Less where it is shorter than a full batch takes: it is made of other things then.
+
+        Args:
+            key: The call's key.
+            images: Number of its images, at least 1.
+            wait_s: How long it is likely to wait, seconds.
+        """
+        full = self.sizes[key][-1]
+        full_s = self.batch_s(key, full)
+        return min(images, full) / full * (min(wait_s, full_s) / full_s if full_s else 1.0)
+
     @contextlib.contextmanager
     def admitted(self, key: str, images: int, priority: Priority) -> Iterator[None]:
         """Count images while the context is open."""

@@ -53,7 +53,8 @@ class TestMartingale:
     either is what changes paths but no scores, and classes in other shares, for which the promise
     stays. Traffic that repeats itself, or that somebody picks by verdicts given before, such as
     images sent again to a dearer level because they were suspicious, is not exchangeable and may
-    count as drift: the promise does not hold for it.
+    count as drift: the promise does not hold for it. Who shows images should leave out repeats; it
+    is enough that none is shown twice in a window.
 
     Args:
         table: Calibration scores per predicted class.

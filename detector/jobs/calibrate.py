@@ -22,7 +22,7 @@ from detector.jobs.fit_scores import clean_split, fit_path_scores
 from detector.jobs.fusions import FusionFit, fusion_fit
 from detector.jobs.level_plan import plan_levels
 from detector.jobs.provenance import provenance
-from detector.path_table import PathTable, SplitName
+from detector.path_table import PathTable, Place, SplitName
 from detector.pipeline import LevelName, Pipeline
 from detector.scoring import FusionName, Statistics
 from detector.scoring.classifiers import ClassifierName
@@ -56,7 +56,7 @@ class CalibrateOptions:
         InvalidInputError: If one of them is out of range.
     """
 
-    table: Path
+    table: Place
     network: Path
     output: Path
     alpha: float = 0.05

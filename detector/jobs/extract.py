@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from detector.attacks import AttackSpec, StrongestOf
@@ -14,10 +15,9 @@ from detector.jobs.extract_plan import planned_table
 from detector.jobs.image_order import ImageOrder
 from detector.jobs.observer import Observer
 from detector.jobs.progress import Progress
-from detector.jobs.shard_work import ShardWork
+from detector.jobs.shard_work import Shard, ShardWork, Unfinished
 from detector.jobs.surrogate import Surrogate
-from detector.path_table import CLEAN, PathTable
-from detector.storage import sole_writer
+from detector.path_table import CLEAN, PathTable, at_once, files_there, sole_writer_of
 
 __all__ = ["ExtractOptions", "extract"]
 
@@ -63,7 +63,7 @@ def extract(
         AttackError: If an attack broke a property that it has to keep.
         EngineError: If the engine is lost; what was finished is kept.
     """
-    with sole_writer(options.output):
+    with sole_writer_of(options.output):
         network.to(options.device)
         if surrogate is not None:
             surrogate.check_fits(network, splits)
@@ -110,7 +110,7 @@ def _planned(
 def _make(work: ShardWork, engine: Engine) -> None:
     """Make what is not there."""
     shards = list(work.shards())
-    unfinished = [found for shard in shards if (found := work.unfinished(shard))]
+    unfinished = _unfinished(work, shards)
     work.info.write(work.folder)
     total = sum(len(shard.rows) for shard in shards)
     done = total - sum(len(each.shard.rows) for each in unfinished)
@@ -118,3 +118,12 @@ def _make(work: ShardWork, engine: Engine) -> None:
     with Progress.shown("extract", total, done=done) as progress:
         for _ in engine.completed(replace(work, observer=observer), unfinished, progress.advance):
             pass
+
+
+def _unfinished(work: ShardWork, shards: list[Shard]) -> list[Unfinished]:
+    """What is not there of some shards."""
+    names = [file.name for shard in shards for file in shard.files.values()]
+    there = files_there(work.folder, names)
+    with ThreadPoolExecutor(at_once(work.folder)) as pool:
+        found = pool.map(lambda shard: work.unfinished(shard, there), shards)
+        return [each for each in found if each]

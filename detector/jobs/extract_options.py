@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from detector.attacks import AttackSpec
 from detector.copies import Copy
 from detector.devices import usable_device
 from detector.errors import InvalidInputError
-from detector.path_table import SplitName
+from detector.path_table import Place, SplitName
 
 __all__ = ["ExtractOptions"]
 
@@ -19,7 +18,7 @@ class ExtractOptions:
     """What to extract, and how.
 
     Args:
-        output: Folder of the path table; what is there already is kept.
+        output: Folder of the path table, here or in object storage; what is there already is kept.
         splits: Which splits.
         attacks: What is done to their images, beside nothing at all; noise and corruptions count
             among them.
@@ -37,7 +36,7 @@ class ExtractOptions:
             through (which the job does itself), or the device cannot be used.
     """
 
-    output: Path
+    output: Place
     splits: tuple[SplitName, ...]
     attacks: tuple[AttackSpec, ...] = ()
     copies: tuple[Copy, ...] = ()

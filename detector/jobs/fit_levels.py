@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -12,7 +11,7 @@ from detector.conformal import ConformalTable, Promise
 from detector.jobs.engines import Engine, LocalEngine, Report
 from detector.jobs.fit_rows import FitRows, read_fit_rows
 from detector.jobs.fusions import FusionFit
-from detector.path_table import PathTable, SplitName
+from detector.path_table import PathTable, Place, SplitName
 from detector.pipeline import Level, LevelName
 from detector.scoring import Statistics, Suspicion
 
@@ -78,7 +77,7 @@ def measure(table: PathTable, statistics: Statistics, engine: Engine | None = No
 class _Calibration:
     """Statistics and predicted classes of the calibration images of one shard."""
 
-    table: Path
+    table: Place
     statistics: Statistics
 
     @torch.inference_mode()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import Enum
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -12,7 +11,7 @@ from torch import Tensor
 from detector.attacks import AttackSpec
 from detector.errors import CalibrationError
 from detector.jobs.engines import Engine, LocalEngine, Report
-from detector.path_table import CLEAN, PathTable, SplitName
+from detector.path_table import CLEAN, PathTable, Place, SplitName
 from detector.scoring import Statistics
 
 __all__ = ["FitRows", "Kind", "kind_of", "read_fit_rows"]
@@ -185,7 +184,7 @@ class _Piece:
 class _Measuring:
     """Measures fit images of one shard: statistics and image ids of those that count."""
 
-    table: Path
+    table: Place
     statistics: Statistics
 
     @torch.inference_mode()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -13,7 +12,7 @@ from torch.nn import functional
 
 from detector.errors import CalibrationError
 from detector.jobs.engines import Engine, LocalEngine, Report
-from detector.path_table import CLEAN, PathRows, PathTable, SplitName
+from detector.path_table import CLEAN, PathRows, PathTable, Place, SplitName
 from detector.scoring import CleanImages, Observation, PathScores, PathStatistics
 
 __all__ = ["clean_split", "fit_path_scores", "read_clean_images"]
@@ -87,7 +86,7 @@ def read_clean_images(table: PathTable, engine: Engine | None = None) -> CleanIm
 class _Sums:
     """Sums over the clean images of a run of shards that the network gets right."""
 
-    table: Path
+    table: Place
     split: SplitName
     classes: int
 

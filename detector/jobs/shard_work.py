@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -24,6 +23,7 @@ from detector.path_table import (
     SCHEMA_VERSION,
     Part,
     PathRows,
+    Place,
     SplitName,
     TableInfo,
     batch_from_rows,
@@ -53,7 +53,7 @@ class Shard:
 
     part: Part
     rows: range
-    files: Mapping[str, Path]
+    files: Mapping[str, Place]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,7 +85,7 @@ class ShardWork:
 
     observer: Observer
     info: TableInfo
-    folder: Path
+    folder: Place
     sources: Mapping[SplitName, ImageOrder]
     specs: Mapping[str, AttackSpec | None]
     batch_size: int
@@ -98,15 +98,23 @@ class ShardWork:
                 asked = self.sources[part.split].asked
                 yield from (each for each in self._shards_of(part) if each.rows.start < asked)
 
-    def unfinished(self, shard: Shard) -> Unfinished | None:
+    def unfinished(self, shard: Shard, files: Collection[str]) -> Unfinished | None:
         """What has to be made of a shard; None where it is whole.
 
         Copies go with the very bytes of the original's file: where that is made again, so are they.
 
+        Args:
+            shard: Which shard.
+            files: Names of the files that are there.
+
         Raises:
             DataError: If a file that is there is damaged or was made from something else.
         """
-        there = [name for name in shard.files if self._is_there(shard, name)]
+        there = [
+            name
+            for name, file in shard.files.items()
+            if file.name in files and self._is_whole(shard, name)
+        ]
         if ORIGINAL not in there:
             return Unfinished(shard=shard, names=tuple(shard.files))
         copies = [name for name in there if name != ORIGINAL]
@@ -145,14 +153,12 @@ class ShardWork:
             paths = {name: self.folder / file for name, (file, _) in zip(names, files, strict=True)}
             yield Shard(part=part, rows=files[0][1], files=paths)
 
-    def _is_there(self, shard: Shard, name: str) -> bool:
-        """Whether a file was written before; one of something else is refused.
+    def _is_whole(self, shard: Shard, name: str) -> bool:
+        """Whether a file that is there has all rows; one of something else is refused.
 
         One that was the last of a smaller table holds fewer rows and has to be made again.
         """
         path = shard.files[name]
-        if not path.exists():
-            return False
         found = read_shard_info(path)
         there = found.get("rows")
         rows = shard.rows
@@ -166,7 +172,7 @@ class ShardWork:
             raise DataError(
                 f"{self.folder} should be one folder for all machines of the cluster. Found none "
                 f"of this table on {socket.gethostname()}. Mount a shared one at the same place on "
-                "each machine, and give it as the output."
+                "each machine, or give an address of object storage that all of them reach."
             )
 
     def _batches(self, piece: Unfinished) -> Iterator[tuple[int, dict[str, pa.RecordBatch]]]:
@@ -227,7 +233,7 @@ class ShardWork:
         }
 
 
-def _check_same_images(path: Path, found: PathRows, kept: PathRows) -> None:
+def _check_same_images(path: Place, found: PathRows, kept: PathRows) -> None:
     """Refuse to put copies beside images that they are no copies of.
 
     Attacks on another machine, or on a GPU, can end elsewhere. The images are not kept, but images

@@ -6,14 +6,13 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
 from detector.errors import DataError
+from detector.path_table.places import Place, write_whole
 from detector.paths import PathLayout
 from detector.preprocessing import Preprocessing
-from detector.storage import atomic_path
 
 __all__ = ["CLEAN", "ORIGINAL", "SCHEMA_VERSION", "Part", "SplitName", "TableInfo"]
 
@@ -145,7 +144,7 @@ class TableInfo:
             rows = range(start, min(start + self.shard_size, part.rows))
             yield f"{stem}--{index:05d}.parquet", rows
 
-    def check_same_source(self, other: TableInfo, folder: Path) -> None:
+    def check_same_source(self, other: TableInfo, folder: Place) -> None:
         """Refuse to mix tables of two networks or data sets; their parts may differ.
 
         Args:
@@ -164,22 +163,22 @@ class TableInfo:
                     "Give another output folder."
                 )
 
-    def write(self, folder: Path) -> None:
+    def write(self, folder: Place) -> None:
         """Write ``table.json``, whole or not at all.
 
         Raises:
             StorageError: If it cannot be written.
         """
-        with atomic_path(folder / _FILE) as temporary:
-            temporary.write_text(json.dumps(self.to_json(), indent=2) + "\n", encoding="utf-8")
+        content = json.dumps(self.to_json(), indent=2) + "\n"
+        write_whole(folder / _FILE, content.encode())
 
     @staticmethod
-    def is_in(folder: Path) -> bool:
+    def is_in(folder: Place) -> bool:
         """Whether a folder holds a path table, finished or not."""
-        return (folder / _FILE).exists()
+        return (folder / _FILE).is_file()
 
     @classmethod
-    def read(cls, folder: Path) -> TableInfo:
+    def read(cls, folder: Place) -> TableInfo:
         """Read ``table.json``.
 
         Raises:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from detector.errors import DataError
 from detector.path_table.info import (
@@ -15,6 +14,7 @@ from detector.path_table.info import (
     SplitName,
     TableInfo,
 )
+from detector.path_table.places import Place, files_there
 from detector.path_table.rows import CalibrationRows, CopiedRows, PathRows, rows_from_batch
 from detector.path_table.shards import check_shard, read_shard, read_shard_info, shard_digest
 
@@ -25,13 +25,13 @@ class PathTable:
     """Reads a path table; memory is that of the rows asked for.
 
     Args:
-        folder: Folder that `offpath extract` wrote.
+        folder: What `offpath extract` wrote.
 
     Raises:
         DataError: If there is no path table.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Place) -> None:
         self.folder = folder
         self.info = TableInfo.read(folder)
 
@@ -154,10 +154,9 @@ class PathTable:
         """
         digest = hashlib.sha256()
         names = [name for part in self.parts for name, _ in self.info.shards_of(part)]
-        for name in sorted(names):
-            path = self.folder / name
-            if path.is_file():  # a part that is planned but unfinished is none of calibrate's
-                digest.update(f"{name} {shard_digest(path)};".encode())
+        # A part that is planned but unfinished is none of calibrate's.
+        for name in sorted(files_there(self.folder, names)):
+            digest.update(f"{name} {shard_digest(self.folder / name)};".encode())
         return digest.hexdigest()
 
     def read(self, split: SplitName, attack: str = CLEAN) -> PathRows:
@@ -170,12 +169,12 @@ class PathTable:
 
     def _shards(
         self, part: Part, copy: str, chosen: range | None = None
-    ) -> list[tuple[Path, range]]:
+    ) -> list[tuple[Place, range]]:
         """Shards of a part, or of one copy of it, all by default; refused where one is missing."""
-        shards = [(self.folder / name, rows) for name, rows in self.info.shards_of(part, copy)]
+        shards = list(self.info.shards_of(part, copy))
         if chosen is not None:
             shards = shards[chosen.start : chosen.stop]
-        there = sum(path.is_file() for path, _ in shards)
+        there = len(files_there(self.folder, [name for name, _ in shards]))
         if there < len(shards):
             what = "" if copy == ORIGINAL else f", copied by {copy}"
             raise DataError(
@@ -183,13 +182,13 @@ class PathTable:
                 f"{part.attack}{what}. Found {there}. Run the same `offpath extract` again; "
                 "it continues where it stopped."
             )
-        return shards
+        return [(self.folder / name, rows) for name, rows in shards]
 
     def _side_by_side(
         self,
         part: Part,
         names: tuple[str, ...],
-        shards: tuple[tuple[Path, range], ...],
+        shards: tuple[tuple[Place, range], ...],
         batch_size: int,
     ) -> Iterator[CopiedRows]:
         """One shard of a part beside the same shard of each copy."""
@@ -203,7 +202,7 @@ class PathTable:
 
     def _read(
         self,
-        path: Path,
+        path: Place,
         part: Part,
         rows: int,
         batch_size: int,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from io import BufferedReader
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -13,14 +15,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from detector.errors import DataError
-from detector.storage import atomic_path
+from detector.path_table.places import Place, whole
 
 __all__ = ["check_shard", "read_shard", "read_shard_info", "shard_digest", "write_shard"]
 
 _METADATA = b"offpath"
 
 
-def write_shard(path: Path, table: pa.Table, info: dict[str, Any]) -> None:
+def write_shard(path: Place, table: pa.Table, info: dict[str, Any]) -> None:
     """Write one shard, whole or not at all; the same rows give the same bytes.
 
     Args:
@@ -32,25 +34,26 @@ def write_shard(path: Path, table: pa.Table, info: dict[str, Any]) -> None:
         StorageError: If it cannot be written.
     """
     metadata = {_METADATA: json.dumps(info, sort_keys=True).encode()}
-    with atomic_path(path) as temporary:
+    with whole(path) as temporary:
         pq.write_table(table.replace_schema_metadata(metadata), temporary, compression="zstd")
 
 
-def read_shard_info(path: Path) -> dict[str, Any]:
+def read_shard_info(path: Place) -> dict[str, Any]:
     """What a shard was made from.
 
     Raises:
         DataError: If it is damaged or no shard of a path table.
     """
     try:
-        metadata = pq.read_schema(path).metadata or {}
+        with _readable(path) as file:
+            metadata = pq.read_schema(file).metadata or {}
         info: dict[str, Any] = json.loads(metadata[_METADATA])
     except (OSError, pa.ArrowException, KeyError, ValueError) as error:
         raise _damaged(path, error) from error
     return info
 
 
-def check_shard(path: Path, found: dict[str, Any], expected: dict[str, Any]) -> None:
+def check_shard(path: Place, found: dict[str, Any], expected: dict[str, Any]) -> None:
     """Refuse a shard that was made from something else.
 
     Args:
@@ -70,20 +73,20 @@ def check_shard(path: Path, found: dict[str, Any], expected: dict[str, Any]) -> 
             )
 
 
-def read_shard(path: Path, batch_size: int) -> Iterator[pa.RecordBatch]:
+def read_shard(path: Place, batch_size: int) -> Iterator[pa.RecordBatch]:
     """The rows of a shard, in order, a few at a time.
 
     Raises:
         DataError: If it is damaged.
     """
     try:
-        with pq.ParquetFile(path) as file:
+        with _readable(path) as source, pq.ParquetFile(source) as file:
             yield from file.iter_batches(batch_size)
     except (OSError, pa.ArrowException) as error:
         raise _damaged(path, error) from error
 
 
-def shard_digest(path: Path) -> str:
+def shard_digest(path: Place) -> str:
     """SHA-256 of a shard's bytes, as hex.
 
     Raises:
@@ -99,11 +102,16 @@ def shard_digest(path: Path) -> str:
         ) from error
 
 
+def _readable(path: Place) -> AbstractContextManager[Path | BufferedReader]:
+    """What pyarrow reads a file from: here it opens the file by itself."""
+    return nullcontext(path) if isinstance(path, Path) else path.open("rb")
+
+
 def _short(value: Any) -> str:
     return shorten(value if isinstance(value, str) else json.dumps(value), 100)
 
 
-def _damaged(path: Path, error: Exception) -> DataError:
+def _damaged(path: Place, error: Exception) -> DataError:
     return DataError(
         f"{path} should be a whole shard of a path table. Found: {error}. "
         "Delete it and run the same `offpath extract` again."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from enum import StrEnum
 from typing import Protocol
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.errors import OffpathError
-from service.campaigns.watch import CampaignWatch
+from service.campaigns.watch import CampaignWatch, Sighting
 
 __all__ = ["CampaignError", "CampaignGuard", "CampaignObserver", "CampaignPolicy"]
 
@@ -89,8 +89,8 @@ class CampaignGuard:
         images: Iterable[tuple[NDArray[np.bool_], NDArray[np.uint8]]],
         *,
         request_id: str,
-    ) -> list[bool]:
-        """Whether each image belongs to a campaign, as far as its principal is watched.
+    ) -> Sequence[Sighting | None]:
+        """What each image looks like; None for all where their principal is not watched.
 
         Args:
             principal: Who calls.
@@ -103,9 +103,9 @@ class CampaignGuard:
                 are remembered first.
         """
         if self._policy is CampaignPolicy.OFF or principal in self._exempt:
-            return [False for _ in images]
-        sightings = [self._watch.see(principal, bits, pixels) for bits, pixels in images]
-        for sighting in sightings:
+            return [None for _ in images]
+        seen = [self._watch.see(principal, bits, pixels) for bits, pixels in images]
+        for sighting in seen:
             if sighting.begins:
                 self._observer.campaign_began()
                 _log.warning(
@@ -116,10 +116,18 @@ class CampaignGuard:
                 )
             if sighting.belongs:
                 self._observer.campaign_image()
-        if self._policy is CampaignPolicy.THROTTLE and any(s.belongs for s in sightings):
+        if self._policy is CampaignPolicy.THROTTLE and any(each.belongs for each in seen):
             raise CampaignError(
                 "Images should differ from the caller's earlier ones. Found one that is nearly "
                 "identical to many. Send others, or try again later.",
-                retry_after_s=max(sighting.retry_after_s for sighting in sightings),
+                retry_after_s=max(each.retry_after_s for each in seen),
             )
-        return [sighting.belongs for sighting in sightings]
+        return seen
+
+    def digest(self, pixels: NDArray[np.uint8]) -> int:
+        """The digest of a sighting, for an image that is not watched.
+
+        Args:
+            pixels: The image at the network's input size, shape (3, H, W).
+        """
+        return self._watch.digest(pixels)

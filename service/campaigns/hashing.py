@@ -72,12 +72,20 @@ class QueryHasher:
         sampled = np.packbits(bits[self._drawn])
         packed[: len(sampled)] = sampled
         cells = self._rows @ pixels.astype(np.float32) @ self._columns  # (3, 4, 4)
-        digest = hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=8, key=self._key)
         return Query(
             path=packed.view(np.uint64),
             thumbnail=np.rint(cells).astype(np.uint8).reshape(CELLS),
-            digest=int.from_bytes(digest.digest(), "little"),
+            digest=self.digest(pixels),
         )
+
+    def digest(self, pixels: NDArray[np.uint8]) -> int:
+        """A number of 64 bits, the same for the same pixels only.
+
+        Args:
+            pixels: The image at the network's input size, shape (3, H, W).
+        """
+        hashed = hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=8, key=self._key)
+        return int.from_bytes(hashed.digest(), "little")
 
 
 def _averages(size: int) -> NDArray[np.float32]:

@@ -26,12 +26,14 @@ class Sighting:
         begins: Whether a campaign begins with it: it belongs to one, and none was active.
         retry_after_s: When it will not belong any more if nothing related comes, seconds from now;
             0 where it does not belong.
+        digest: The same for the same pixels only, see `CampaignWatch.digest`.
     """
 
     related: int
     belongs: bool
     begins: bool
     retry_after_s: float
+    digest: int
 
 
 @dataclass(kw_only=True, slots=True)
@@ -98,12 +100,32 @@ class CampaignWatch:
             record.window.add(query, now)
         belongs = len(times) >= self._rule.related
         if not belongs:
-            return Sighting(related=len(times), belongs=False, begins=False, retry_after_s=0.0)
+            return Sighting(
+                related=len(times),
+                belongs=False,
+                begins=False,
+                retry_after_s=0.0,
+                digest=query.digest,
+            )
         begins = record.active_until <= now
         record.active_until = now + self._rule.window_s
         # It belongs as long as so many are remembered: until the first of the last ones is not.
         leaves = float(times[-self._rule.related]) + self._rule.window_s
-        return Sighting(related=len(times), belongs=True, begins=begins, retry_after_s=leaves - now)
+        return Sighting(
+            related=len(times),
+            belongs=True,
+            begins=begins,
+            retry_after_s=leaves - now,
+            digest=query.digest,
+        )
+
+    def digest(self, pixels: NDArray[np.uint8]) -> int:
+        """A number of 64 bits that nobody outside can foresee, the same for the same pixels only.
+
+        Args:
+            pixels: The image at the network's input size, shape (3, H, W).
+        """
+        return self._hasher.digest(pixels)
 
     def _record(self, principal: str) -> _Principal:
         record = self._principals.get(principal)

@@ -24,6 +24,7 @@ class Outcome:
         ended: When its answer was there.
         code: Name of its gRPC status code; ``NOT_SENT`` where it never left.
         images: Number of its images.
+        told_to_retry: Whether it was refused and told when to try again.
     """
 
     due: float
@@ -31,6 +32,7 @@ class Outcome:
     ended: float
     code: str
     images: int
+    told_to_retry: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +43,7 @@ class LoadReport:
         seconds: How long it was.
         calls: Calls that were due in it.
         codes: Number of them by gRPC status code; ``NOT_SENT`` for those that never left.
+        told_to_retry: Number of them that were refused and told, by RetryInfo, when to try again.
         calls_per_s: Calls answered OK per second of it.
         images_per_s: Images of these per second.
         latency_ms: Time from when a call was due to its answer, milliseconds, of those answered
@@ -54,6 +57,7 @@ class LoadReport:
     seconds: float
     calls: int
     codes: dict[str, int]
+    told_to_retry: int
     calls_per_s: float
     images_per_s: float
     latency_ms: dict[str, float]
@@ -76,6 +80,7 @@ class LoadReport:
             seconds=seconds,
             calls=len(due),
             codes=dict(Counter(each.code for each in due).most_common()),
+            told_to_retry=sum(each.told_to_retry for each in due),
             calls_per_s=len(good) / seconds,
             images_per_s=sum(each.images for each in good) / seconds,
             latency_ms=_milliseconds(answered),

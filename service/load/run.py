@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 import grpc
 
 from detector.errors import InvalidInputError
+from service.call_errors import call_error
 from service.load.plan import ClosedLoop, LoadPlan, OpenLoop
 from service.load.report import LoadReport, Outcome
+from service.results import QuotaExceededError, ServerBusyError
 from service.security.credentials import Credentials
 
 __all__ = ["Payload", "load_report", "run_load"]
@@ -120,13 +122,21 @@ class _Sender:
     async def _call(self, due: float) -> None:
         payload = next(self._upcoming)
         sent = self._now()
+        told = False
         try:
             await self._detect(payload.data, timeout=self._plan.timeout_s)
             code = grpc.StatusCode.OK
         except grpc.aio.AioRpcError as error:
-            code = error.code()
-        self.outcomes.append(Outcome(due, sent, self._now(), code.name, payload.images))
+            code, told = error.code(), _is_told_to_retry(error)
+        self.outcomes.append(Outcome(due, sent, self._now(), code.name, payload.images, told))
 
     def _now(self) -> float:
         """Seconds since the measurement began; negative in the warm-up."""
         return time.perf_counter() - self._origin
+
+
+def _is_told_to_retry(error: grpc.aio.AioRpcError) -> bool:
+    if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return False
+    known = call_error(error, "", tls=False)  # only its kind is asked for
+    return isinstance(known, ServerBusyError | QuotaExceededError) and known.retry_after_s > 0

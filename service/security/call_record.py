@@ -53,6 +53,7 @@ class CallRecord:
         queue_s: Longest time that one of its images waited for a batch, seconds.
         analysis_s: Longest time of a batch that its images were part of, seconds.
         stages: What its time went into; None where it is not traced.
+        left_out: Calls turned away before it of which no line tells.
     """
 
     method: str
@@ -69,6 +70,7 @@ class CallRecord:
     queue_s: float | None = None
     analysis_s: float | None = None
     stages: list[Stage] | None = None
+    left_out: int = 0
 
     def note(self, *stages: Stage) -> None:
         """Keep stages, if the call is traced."""
@@ -93,6 +95,8 @@ class CallRecord:
             seconds = getattr(self, f"{name}_s")
             if seconds is not None:
                 named[f"{name}_ms"] = round(1000 * seconds, 3)
+        if self.left_out:
+            named["left_out"] = self.left_out
         return {name: value for name, value in named.items() if value not in ("", {})}
 
     def __str__(self) -> str:

@@ -30,6 +30,8 @@ from tests.figures.mutations import mutations
 from tests.figures.overhead import overhead
 from tests.figures.overload import overload
 from tests.figures.paper_table import paper_table
+from tests.figures.rivals import rivals
+from tests.figures.runtimes import runtimes
 from tests.figures.shift import shift
 from tests.figures.shutdown import shutdown
 from tests.figures.sparsity import sparsity
@@ -41,6 +43,8 @@ Measurement = Callable[[Bench], list[Figure]]
 _MEASUREMENTS: dict[str, Measurement] = {
     "throughput": throughput,
     "latency": latency,
+    "rivals": rivals,
+    "runtimes": runtimes,
     "overhead": overhead,
     "accelerator": accelerator,
     "explanation": explanation,

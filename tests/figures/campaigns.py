@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import timeit
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,9 +13,11 @@ from torch import Tensor
 
 from detector.jobs.evaluation.estimates import clopper_pearson
 from detector.pipeline import LevelName
-from service.campaigns import CampaignWatch
+from service.campaign_watches import campaign_watch
+from service.campaigns import CampaignRule, CampaignWatch
 from tests.figures.bench import Bench
-from tests.figures.campaign_attackers import Attacked, hop_skip_jump, square, watch_for
+from tests.figures.campaign_attackers import Attacked, hop_skip_jump, square
+from tests.figures.campaign_callers import Caller, newcomers
 from tests.figures.campaign_traffic import Pool, camera_frames, requests
 from tests.figures.figure import Figure
 
@@ -59,11 +61,15 @@ class _Sample:
     other: Tensor
 
 
+_Attack = Callable[[Caller, _Sample], Attacked]
+
+
 def campaigns(bench: Bench) -> list[Figure]:
-    """Attacks on the test split, each with a watch of its own, and a million ordinary requests."""
+    """Attacks on a server, each by a caller of its own, and a million ordinary requests."""
+    samples = _samples(bench)
     figures = [
-        _attacked(bench, "Square 8/255", _square),
-        _attacked(bench, "HopSkipJump", _hop_skip_jump),
+        _attacked(bench, "Square 8/255", _square, samples),
+        _attacked(bench, "HopSkipJump", _hop_skip_jump, samples),
     ]
     images = bench.pixels(bench.splits.test, _POOL).numpy()
     pool = Pool.of(
@@ -76,60 +82,68 @@ def campaigns(bench: Bench) -> list[Figure]:
     return [*figures, *_ordinary(bench, pool), _still_camera(bench, pool), _cost(bench, pool)]
 
 
-def _square(bench: Bench, sample: _Sample) -> Attacked:
-    watch = watch_for(bench.pipeline, _Steps())
-    return square(bench.pipeline, watch, sample.image, sample.label, most_queries=_MOST_QUERIES)
+def _square(caller: Caller, sample: _Sample) -> Attacked:
+    return square(caller, sample.image, sample.label, most_queries=_MOST_QUERIES)
 
 
-def _hop_skip_jump(bench: Bench, sample: _Sample) -> Attacked:
-    watch = watch_for(bench.pipeline, _Steps())
+def _hop_skip_jump(caller: Caller, sample: _Sample) -> Attacked:
     return hop_skip_jump(
-        bench.pipeline,
-        watch,
-        sample.image,
-        sample.other,
-        sample.label,
-        most_queries=_MOST_QUERIES,
+        caller, sample.image, sample.other, sample.label, most_queries=_MOST_QUERIES
     )
 
 
-def _attacked(bench: Bench, name: str, attack: Callable[[Bench, _Sample], Attacked]) -> Figure:
+def _attacked(bench: Bench, name: str, attack: _Attack, samples: list[_Sample]) -> Figure:
     """Queries until a campaign is found, over attacks that were not over before by success."""
-    queries: list[int] = []
-    lost = short = 0
-    for sample in _samples(bench):
-        outcome = attack(bench, sample)
-        if outcome.found:
-            queries.append(outcome.queries)
-        elif outcome.queries == _MOST_QUERIES:
-            lost += 1
-        else:
-            short += 1
-        if len(queries) + lost == _ATTACKS:
-            break
-    middle = f"median {np.median(queries):.0f}, most {max(queries)}" if queries else "none"
+    found: list[int] = []
+    lost = succeeded = 0
+    with newcomers(len(samples), classes=len(bench.pipeline.class_names)) as callers:
+        for caller, sample in zip(callers, samples, strict=True):
+            with caller:
+                outcome = attack(caller, sample)
+            if outcome.found:
+                found.append(outcome.queries)
+            elif outcome.queries == _MOST_QUERIES:
+                lost += 1
+            else:
+                succeeded += 1
+            if len(found) + lost == _ATTACKS:
+                break
+    middle = f"median {np.median(found):.0f}, most {max(found)}" if found else "none"
     return Figure(
         name=f"campaign found on {name}: queries",
         target=f"<= {_MOST_QUERIES} in all of {_ATTACKS}",
-        measured=f"{middle}, {lost} not found; {short} more succeeded before they were a campaign",
-        holds=len(queries) == _ATTACKS,
+        measured=f"{middle}, {lost} not found; {succeeded} of {len(found) + lost + succeeded} "
+        "succeeded before they were a campaign",
+        holds=len(found) == _ATTACKS,
     )
 
 
-def _samples(bench: Bench) -> Iterator[_Sample]:
+def _watch(bench: Bench, *, principals: int = 1) -> CampaignWatch:
+    """A watch with the rule that servers have unless told otherwise, and a look a second."""
+    return campaign_watch(
+        bench.pipeline, CampaignRule(), most_principals=principals, key=b"figure", clock=_Steps()
+    )
+
+
+def _samples(bench: Bench) -> list[_Sample]:
     pixels = bench.pixels(bench.splits.test, 10 * _ATTACKS)
     labels = torch.from_numpy(bench.splits.test.labels[: len(pixels)])
-    found = bench.pipeline.analyse(pixels, LevelName.FAST)
+    found = bench.pipeline.analyse(pixels)
     usable = (found.predicted == labels) & (found.p_values > bench.pipeline.alpha)
     rows = usable.nonzero().flatten().tolist()
-    for row in rows:
-        other = next(each for each in rows if labels[each] != labels[row])
-        yield _Sample(image=pixels[row], label=int(labels[row]), other=pixels[other])
+    return [
+        _Sample(
+            image=pixels[row],
+            label=int(labels[row]),
+            other=pixels[next(each for each in rows if labels[each] != labels[row])],
+        )
+        for row in rows
+    ]
 
 
 def _ordinary(bench: Bench, pool: Pool) -> list[Figure]:
     """False alarms of principals each of which sends thousands of requests, one a second."""
-    watch = watch_for(bench.pipeline, _Steps(), principals=2)
+    watch = _watch(bench, principals=2)
     alarms = most = 0
     for number in range(_PRINCIPALS):
         rng = np.random.default_rng(number)
@@ -164,7 +178,7 @@ def _still_camera(bench: Bench, pool: Pool) -> Figure:
             pool.pixels[number], _MOST_QUERIES, np.random.default_rng(number), drift=0
         )
         found = bench.pipeline.analyse(torch.from_numpy(frames), LevelName.FAST)
-        watch = watch_for(bench.pipeline, _Steps())
+        watch = _watch(bench)
         taken += any(
             watch.see("camera", bits, pixels).begins
             for bits, pixels in zip(found.path.bits.numpy(), frames, strict=True)
@@ -179,7 +193,7 @@ def _still_camera(bench: Bench, pool: Pool) -> Figure:
 
 def _cost(bench: Bench, pool: Pool) -> Figure:
     """Time of one image with a full window; the least of many runs, as others share the machine."""
-    watch = watch_for(bench.pipeline, _Steps())
+    watch = _watch(bench)
     _fill(watch, pool)
     upcoming = itertools.cycle(range(2000, 4000))
 

@@ -32,6 +32,9 @@ _FOUND = ("brightness:5", "defocus-blur:5")
 _MILDER = ("brightness:3", "defocus-blur:3")
 _ATTACKS = ("pgd:8/255", "pgd:2/255", "fgsm:8/255")
 
+_Shown = tuple[Findings, list[int]]
+"""A batch's findings, and digests of its images."""
+
 
 def drift(bench: Bench) -> list[Figure]:
     """A million clean scores three times over, changes of all traffic, and bursts of attacks."""
@@ -95,24 +98,25 @@ def _none_found(name: str, found: list[DriftMonitor]) -> Figure:
     )
 
 
-def _drifted(bench: Bench, name: str, before: list[Findings], pixels: Tensor) -> Figure:
+def _drifted(bench: Bench, name: str, before: list[_Shown], pixels: Tensor) -> Figure:
     """After clean traffic of many principals all images change; at which of them it is noticed."""
     watch = _watch(bench)
     _show(watch, before, _many())
     changed = _findings(bench, parse_corruption(name)(pixels))
     found = _show(watch, changed, _many())
-    flagged = np.mean([p <= bench.pipeline.alpha for each in changed for p in each.p_values])
+    flagged = np.mean([p <= bench.pipeline.alpha for each, _ in changed for p in each.p_values])
+    moved = max(map(watch.layer_ratio, range(len(watch.layers))))
     wanted = name in _FOUND
     return Figure(
         name=f"drift found, {name}: images",
         target=f"<= {_DRIFTED:,}" if wanted else "",
         measured=f"{found or 'not found in ' + str(len(pixels))}; p-value <= "
-        f"{bench.pipeline.alpha:g} for {flagged:.1%}",
+        f"{bench.pipeline.alpha:g} for {flagged:.1%}; a layer moved by {moved:.3f}",
         holds=found is not None if wanted else None,
     )
 
 
-def _attacked(bench: Bench, name: str, before: list[Findings], after: list[Findings]) -> Figure:
+def _attacked(bench: Bench, name: str, before: list[_Shown], after: list[_Shown]) -> Figure:
     """Between clean traffic of many principals, a burst of attacked images by a few."""
     watch = _watch(bench)
     test = bench.splits.test
@@ -154,17 +158,21 @@ def _many() -> Iterator[str]:
         yield f"principal {rng.integers(_PRINCIPALS)}"
 
 
-def _findings(bench: Bench, pixels: Tensor) -> list[Findings]:
-    return [bench.pipeline.analyse(batch) for batch in pixels.split(_BATCH)]
+def _findings(bench: Bench, pixels: Tensor) -> list[_Shown]:
+    return [
+        (bench.pipeline.analyse(batch), [hash(each.numpy().tobytes()) for each in batch])
+        for batch in pixels.split(_BATCH)
+    ]
 
 
-def _show(watch: DriftWatch, findings: list[Findings], senders: Iterable[str]) -> int | None:
+def _show(watch: DriftWatch, findings: list[_Shown], senders: Iterable[str]) -> int | None:
     """Lets a watch look at images; the number of the one at which it raised its alarm."""
-    rows = ((batch, row) for batch in findings for row in range(len(batch)))
+    rows = ((batch, row, each) for batch, seen in findings for row, each in enumerate(seen))
     before = watch.alarm
     found = None
-    for number, (sender, (batch, row)) in enumerate(zip(senders, rows, strict=False), start=1):
-        watch.see(sender, batch, row, in_campaign=False)
+    for number, (sender, shown) in enumerate(zip(senders, rows, strict=False), start=1):
+        batch, row, digest = shown
+        watch.see(sender, batch, row, digest=digest, in_campaign=False)
         if watch.alarm and not before and found is None:
             found = number
     return found

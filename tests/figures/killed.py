@@ -30,7 +30,7 @@ class Extraction:
     network: Path
     options: Sequence[str]
 
-    def command(self, output: Path) -> list[str]:
+    def command(self, output: Path | str) -> list[str]:
         """The command as a process runs it."""
         given = ["--data", str(self.data), "--network", str(self.network), "--output", str(output)]
         return [sys.executable, "-m", "service.cli", "extract", *given, *self.options]

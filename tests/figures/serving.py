@@ -21,13 +21,14 @@ from PIL import Image
 
 from service.local_server import LocalServer, local_server
 
-__all__ = ["Worker", "core", "encoded", "is_serving", "metric", "png", "serving"]
+__all__ = ["ONE_THREAD", "Worker", "core", "encoded", "is_serving", "metric", "png", "serving"]
 
 _JPEG_QUALITY = 90
 _STOP_TIMEOUT_S = 60.0
 _SERVICE = detection_pb2.DESCRIPTOR.services_by_name["DetectionService"].full_name
-# One thread everywhere: OpenMP would else start one for each core, pinned or not.
-_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OFFPATH_TORCH_THREADS": "1"}
+
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OFFPATH_TORCH_THREADS": "1"}
+"""Variables of every process: OpenMP would else start a thread for each core, pinned or not."""
 
 
 class Worker:
@@ -45,7 +46,7 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=os.environ | _ONE_THREAD,
+            env=os.environ | ONE_THREAD,
         )
         _pin(self._process, on)
 
@@ -87,7 +88,7 @@ def serving(
         str(drain_delay_s),
         *options,
         core=on,
-        environment={} if on is None else _ONE_THREAD,
+        environment={} if on is None else ONE_THREAD,
         program=program,
     ) as server:
         if not is_serving(server.address):
@@ -125,11 +126,17 @@ def _pin(process: subprocess.Popen[Any], on: int) -> None:
     os.sched_setaffinity(process.pid, {on})
 
 
-def is_serving(address: str) -> bool:
-    """Whether health says that a server takes calls."""
+def is_serving(address: str, *, timeout_s: float = 30.0) -> bool:
+    """Whether health says that a server takes calls.
+
+    Args:
+        address: Where it is, ``host:port``.
+        timeout_s: Longest wait for what health says, seconds.
+    """
     with grpc.insecure_channel(address) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
-        status = stub.Check(health_pb2.HealthCheckRequest(service=_SERVICE), timeout=30).status
+        asked = health_pb2.HealthCheckRequest(service=_SERVICE)
+        status = stub.Check(asked, timeout=timeout_s).status
     return bool(status == health_pb2.HealthCheckResponse.SERVING)
 
 

@@ -15,6 +15,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
+from google.rpc import error_details_pb2, status_pb2
 from PIL import Image
 from torch import Tensor
 
@@ -203,6 +204,23 @@ class Images:
 @pytest.fixture
 def images() -> Images:
     return Images()
+
+
+@pytest.fixture
+def details() -> Callable[[Any], dict[str, Any]]:
+    """The details of a failed call, by kind."""
+
+    def read(error: Any) -> dict[str, Any]:
+        packed = dict(error.trailing_metadata())["grpc-status-details-bin"]
+        found = {}
+        for detail in status_pb2.Status.FromString(packed).details:
+            for kind in (error_details_pb2.ErrorInfo, error_details_pb2.RetryInfo):
+                message = kind()
+                if detail.Unpack(message):
+                    found[kind.__name__] = message
+        return found
+
+    return read
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import re
 from collections.abc import AsyncIterator, Callable
@@ -50,9 +51,13 @@ async def serve(start: Callable[..., Any]) -> AsyncIterator[Callable[..., Any]]:
         await channel.close()
 
 
+NUMBERS = itertools.count()
+
+
 def image(score: int) -> pb.Image:
     pixels = np.zeros((8, 8, 3), dtype=np.uint8)
     pixels[0, 1, 0], pixels[0, 2, 0] = score, 3
+    pixels[7, :2, 0] = divmod(next(NUMBERS), 256)  # no two images are the same
     return pb.Image(raw=pb.RawTensor(data=pixels.tobytes(), height=8, width=8, channels=3))
 
 
@@ -142,6 +147,21 @@ async def test_images_of_a_campaign_are_no_drift(serve: Callable[..., Any]) -> N
     assert value(server, "drift_alarm") == 0
 
 
+@pytest.mark.parametrize("policy", ["off", "observe"])
+async def test_an_image_that_is_sent_again_counts_once_whatever_its_level(
+    start: Callable[..., Any], policy: str
+) -> None:
+    server = await start(campaign_policy=policy)
+    one, other = (image(HIGHEST // 2) for _ in range(2))
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        stub = pb_grpc.DetectionServiceStub(channel)
+        for level in (pb.LEVEL_STANDARD, pb.LEVEL_THOROUGH, pb.LEVEL_STANDARD):
+            await stub.Detect(pb.DetectRequest(images=[one, one], level=level))
+        assert value(server, "drift_images_total") == 1
+        await stub.Detect(pb.DetectRequest(images=[other]))
+    assert value(server, "drift_images_total") == 2
+
+
 async def test_nobody_looks_where_it_is_turned_off(serve: Callable[..., Any]) -> None:
     server, send = await serve(watch_drift=False)
     await send(drifted(600))
@@ -185,7 +205,7 @@ def look(watch: DriftWatch, pipeline: Any, principal: str, scores: Any) -> None:
     pixels[:, 0, 0, 1] = torch.as_tensor(np.asarray(scores))
     findings = pipeline.analyse(pixels)
     for row in range(len(scores)):
-        watch.see(principal, findings, row, in_campaign=False)
+        watch.see(principal, findings, row, digest=next(NUMBERS), in_campaign=False)
 
 
 def test_a_burst_of_one_principal_among_many_is_no_drift(pipeline: Any) -> None:

@@ -41,13 +41,17 @@ def test_attacks_go_through_the_network_that_is_named(
     assert "@0123456789ab" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("address", ["s3://bucket/paths", "gs://bucket", "abfss://c@a/paths"])
+@pytest.mark.parametrize("address", ["s3://bucket/net", "gs://bucket", "abfss://c@a/net"])
+@pytest.mark.parametrize("command", ["train", "calibrate", "evaluate"])
 def test_an_address_is_not_taken_for_a_folder(
-    address: str, capsys: pytest.CaptureFixture[str]
+    command: str, address: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = [*ARGUMENTS]
-    arguments[arguments.index("--output") + 1] = address
-    assert cli.run(arguments) == 2
+    others = {
+        "train": ["--data", "d"],
+        "calibrate": ["--table", "t", "--network", "n"],
+        "evaluate": ["--data", "d", "--table", "t"],
+    }
+    assert cli.run([command, *others[command], "--output", address]) == 2
     assert "--output should be a folder. Found an address" in capsys.readouterr().err
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import resource
 import subprocess
+import time
+from contextlib import ExitStack
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,6 +15,8 @@ from PIL import Image
 from torch import nn
 
 from detector.decoupling import Backbone
+from detector.object_storage import sole_object_writer
+from detector.path_table import place_of
 from detector.preprocessing import IMAGENET_PREPROCESSING
 from detector.storage import sole_writer
 from detector.weights import NetworkInfo, build_network, save_weights
@@ -117,3 +122,52 @@ def test_files_that_may_not_grow_are_one_sentence_and_what_was_finished_is_used(
     assert all(after[name] == before[name] for name in before if name.endswith(".parquet"))
     assert cli.run(first) == 0
     assert files_of(tmp_path) == undisturbed
+
+
+def test_killed_the_command_ends_with_the_same_table_in_a_bucket(
+    extraction, undisturbed, bucket, monkeypatch
+) -> None:
+    """What a killed job left of itself there is outlived; here it is not waited for so long."""
+    command = extraction.command(bucket.address())
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    while sum(name.endswith(".parquet") for name in bucket.names()) < 3:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    process.kill()
+    process.communicate()
+    kept = bucket.files()
+    assert len(kept) < len(undisturbed)
+    assert [name for name in kept if name.startswith(".writer-")]
+    quick = partial(sole_object_writer, beat_s=0.1, silence_s=1.5)
+    monkeypatch.setattr("detector.path_table.places.sole_object_writer", quick)
+    assert cli.run(command[3:]) == 0
+    assert bucket.files() == undisturbed
+
+
+@pytest.mark.parametrize(
+    ("trouble", "told"),
+    [
+        ("no bucket", "Found: no such bucket"),
+        ("no rights", "Found: access denied"),
+        ("no answer", "Found: network connection"),
+        ("another job", "should be written by one job at a time. Found process"),
+    ],
+)
+def test_a_bucket_that_cannot_be_written_is_one_sentence(
+    trouble, told, extraction, bucket, capsys
+) -> None:
+    address = {
+        "no bucket": "s3://none-such/paths",
+        "no answer": "s3://bucket/paths?endpoint_override=127.0.0.1:1&region=eu-central-1",
+    }.get(trouble, bucket.address())
+    if trouble == "no rights":
+        bucket.forbid("s3:PutObject")
+    with ExitStack() as around:
+        if trouble == "another job":
+            around.enter_context(sole_object_writer(place_of(address), beat_s=0.1))
+        assert cli.run(extraction.command(address)[3:]) == 2
+    written = capsys.readouterr().err
+    assert written.startswith("Error: s3://")
+    assert told in written
+    assert written.count("\n") == 1
+    assert not bucket.files()

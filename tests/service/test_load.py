@@ -19,6 +19,8 @@ from rich.console import Console
 
 from detector.errors import ImageError, InvalidInputError
 from service import cli
+from service.admission import QueueFullError
+from service.errors import status_of
 from service.load import ClosedLoop, LoadPlan, LoadReport, OpenLoop, run_load
 from service.load.report import Outcome
 from service.load.requests import SAMPLES, payloads, pixels_of
@@ -66,13 +68,14 @@ def test_figures_are_of_the_calls_due_within_the_measurement():
     outcomes = [
         Outcome(-0.5, -0.5, 0.1, "OK", 2),  # of the warm-up, answered within: throughput alone
         Outcome(0.0, 0.1, 0.4, "OK", 2),
-        Outcome(0.5, 0.5, 0.6, "RESOURCE_EXHAUSTED", 2),
+        Outcome(0.5, 0.5, 0.6, "RESOURCE_EXHAUSTED", 2, told_to_retry=True),
         Outcome(1.9, 1.9, 2.4, "OK", 2),  # answered behind the end: all but throughput
         Outcome(2.0, 2.0, 2.1, "OK", 2),  # due behind the end
     ]
     report = LoadReport.of(outcomes, 2.0)
     assert report.calls == 3
     assert report.codes == {"OK": 2, "RESOURCE_EXHAUSTED": 1}
+    assert report.told_to_retry == 1
     assert (report.calls_per_s, report.images_per_s) == (1.0, 2.0)
     assert report.latency_ms["p50"] == pytest.approx(400)
     assert report.latency_ms["max"] == pytest.approx(500)
@@ -114,6 +117,18 @@ def test_payloads_go_in_turn_and_codes_are_counted():
     assert seen[:4] == [b"one", b"two", b"one", b"two"]
     assert set(report.codes) == {"OK", "RESOURCE_EXHAUSTED"}
     assert abs(report.codes["OK"] - report.codes["RESOURCE_EXHAUSTED"]) <= 1
+
+
+def test_refusals_that_tell_when_to_retry_are_told_from_those_that_do_not():
+    busy = status_of(QueueFullError("full", retry_after_s=1.5), "id")
+
+    async def answer(request: bytes, context: Any) -> bytes:
+        details = busy.trailing_metadata if request == b"two" else ()
+        return await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "full", details)
+
+    report = measured(answer, LoadPlan(load=ClosedLoop(callers=2), seconds=0.3, warm_up_s=0))
+    assert set(report.codes) == {"RESOURCE_EXHAUSTED"}
+    assert abs(2 * report.told_to_retry - report.calls) <= 2
 
 
 def test_an_open_loop_does_not_spare_a_server_the_calls_that_it_held_up():

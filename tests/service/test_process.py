@@ -40,6 +40,14 @@ thread.start()
 thread.join()
 """
 
+LOOKED_AT = """
+import gc
+from service.memory import spare_loaded_code
+import service.server
+spare_loaded_code()
+print(len(gc.get_objects()))
+"""
+
 
 def run(program: str, **environment: str) -> int:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
@@ -81,3 +89,8 @@ def test_memory_that_a_batch_freed_serves_the_next_one() -> None:
 
 def test_who_sets_options_of_the_allocator_has_them() -> None:
     assert run(FAULTS, MALLOC_MMAP_THRESHOLD_="65536") > 10 * 6144 / 2
+
+
+def test_no_collection_looks_at_what_was_loaded_before() -> None:
+    # Without it, the libraries are some hundred thousand objects.
+    assert run(LOOKED_AT) < 1000

@@ -17,7 +17,7 @@ from detector.jobs.calibration_report.paths import layer_gates, path_maps
 from detector.jobs.calibration_report.report import CalibrationReport
 from detector.jobs.calibration_report.rows import TableRows
 from detector.jobs.evaluation.shipped import require_same_network
-from detector.path_table import PathTable
+from detector.path_table import PathTable, Place
 from detector.scoring import Statistics
 from detector.storage import atomic_path
 
@@ -48,7 +48,7 @@ class ReportOptions:
         InvalidInputError: If the report would lie within the bundle, which holds nothing else.
     """
 
-    table: Path
+    table: Place
     output: Path
     bundle: Path | None = None
     few_shot: tuple[int, ...] = (1, 2, 5, 10, 20, 50)

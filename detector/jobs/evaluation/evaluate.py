@@ -42,7 +42,7 @@ from detector.jobs.evaluation.subject import Subject
 from detector.jobs.evaluation.tables import write_tables
 from detector.jobs.evaluation.transfer import load_surrogates, transfer_figures
 from detector.jobs.provenance import provenance
-from detector.path_table import PathTable, SplitName
+from detector.path_table import PathTable, Place, SplitName
 from detector.pipeline import LevelName
 
 __all__ = ["EvaluateOptions", "evaluate"]
@@ -73,7 +73,7 @@ class EvaluateOptions:
     """
 
     plan: EvaluationPlan
-    table: Path
+    table: Place
     output: Path
     bundle: Path | None = None
     plain: PlainTwin | None = None

@@ -19,7 +19,7 @@ from detector.jobs.evaluation.plan import EvaluationPlan
 from detector.jobs.evaluation.report_sections import PlainNetworkFigures
 from detector.jobs.evaluation.scored import baseline_figures, contender_figures
 from detector.jobs.evaluation.subject import Recipe, Subject
-from detector.path_table import PathTable
+from detector.path_table import PathTable, Place
 from detector.scoring import FusionName
 from detector.weights import NetworkInfo, load_gated
 
@@ -37,7 +37,7 @@ class PlainTwin:
     """
 
     network: Path
-    table: Path
+    table: Place
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 
 from detector.decoupling import Backbone
 from detector.weights import NetworkInfo, build_network, save_weights
+from tests.object_store import CREDENTIALS, Bucket
 
 pytest.importorskip("ray", reason="the ray extra is not installed")
 
@@ -53,7 +54,7 @@ def cluster() -> Iterator[tuple[str, psutil.Process]]:
             [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"]
             + [f"--{name}={value}" for name, value in options.items()]
             + ["--disable-usage-stats"],
-            env=environment(),
+            env={**environment(), **CREDENTIALS},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -99,7 +100,9 @@ def network(tmp_path: Path, network_info: NetworkInfo) -> Path:
 def extract(data: Path, network: Path) -> Command:
     """`offpath extract` in a process of its own, on a cluster where an address is given."""
 
-    def run(output: Path, address: str | None = None, steps: int = 40) -> subprocess.Popen[str]:
+    def run(
+        output: Path | str, address: str | None = None, steps: int = 40
+    ) -> subprocess.Popen[str]:
         arguments = ["--data", data, "--network", network, "--output", output, "--split", "test"]
         sizes = ["--batch-size", "5", "--shard-size", "10", "--device", "cpu"]
         attack = ["--attack", f"pgd:8/255,steps={steps}"]
@@ -197,6 +200,16 @@ def test_what_goes_wrong_on_a_worker_is_one_sentence_and_costs_no_finished_shard
     assert finished(extract(tmp_path / "here", steps=2))[0] == 0
     assert shards(output) == shards(tmp_path / "here")
     assert kept.items() <= shards(output).items()
+
+
+def test_a_table_in_a_bucket_is_the_same(
+    cluster: tuple[str, psutil.Process], extract: Command, bucket: Bucket, tmp_path: Path
+) -> None:
+    code, written = finished(extract(bucket.address(), cluster[0], steps=2))
+    assert code == 0, written
+    assert finished(extract(tmp_path / "here", steps=2))[0] == 0
+    assert shards(tmp_path / "here").items() <= bucket.files().items()
+    assert len(bucket.files()) == SHARDS + 1
 
 
 def test_a_table_gives_the_same_bundle(

@@ -10,7 +10,8 @@ import torch
 from detector.attacks import Square
 from detector.bundle import load_bundle
 from detector.images import decode_image
-from service.campaigns import CampaignRule, CampaignWatch, QueryHasher
+from service.campaign_watches import campaign_watch
+from service.campaigns import CampaignRule
 
 QUERIES = 200
 
@@ -42,8 +43,7 @@ class Watched(torch.nn.Module):
 @pytest.mark.parametrize("sample", ["ship_0001", "horse_0013", "truck_0011"])
 def test_square_is_found_within_200_queries(sample, clock):
     pipeline = load_bundle().pipeline
-    hasher = QueryHasher(gates=pipeline.layout.gates, height=32, width=32, key=b"key")
-    watch = CampaignWatch(CampaignRule(), hasher=hasher, most_principals=1, clock=clock)
+    watch = campaign_watch(pipeline, CampaignRule(), most_principals=1, key=b"key", clock=clock)
     model = Watched(pipeline, watch)
     file = files("service") / "samples" / f"{sample}.png"
     image = pipeline.preprocessing.fit(decode_image(file.read_bytes()))

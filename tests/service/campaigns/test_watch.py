@@ -31,6 +31,12 @@ def test_exact_duplicates_and_bursts_of_retries_never_count(watch, variations):
     assert watch.active() == 0
 
 
+def test_an_image_has_one_digest_whether_its_principal_is_watched_or_not(watch, variations):
+    bits, pixels = variations()
+    assert watch.see("alice", bits, pixels).digest == watch.digest(pixels.copy())
+    assert watch.see("bob", *variations()).digest != watch.digest(pixels)
+
+
 def test_images_that_differ_are_no_campaign_however_many(watch, strangers):
     seen = [watch.see("alice", *each()) for each in strangers]
     assert max(sighting.related for sighting in seen) == 0

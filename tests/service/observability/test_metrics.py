@@ -117,6 +117,11 @@ async def test_series_that_alarms_watch_start_at_zero(server: DetectionServer) -
     assert float(started.split()[1]) > 0
 
 
+def test_images_count_as_admitted_whether_they_are_answered_or_not(exposed: str) -> None:
+    # Four that are answered, and one whose batch fails; a call without images is never let in.
+    assert "offpath_admitted_images_total 5.0" in exposed.splitlines()
+
+
 def test_allowed_alarms_add_up_the_budgets_of_images_that_could_be_flagged(exposed: str) -> None:
     # Three images at 0.02, of which the one of class 2 gets no promise, and one at 0.05.
     (allowed,) = re.findall(r"^offpath_allowed_alarms_total (.*)$", exposed, re.MULTILINE)

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import trustme
-from google.rpc import error_details_pb2, status_pb2
 
 from service.security.principals import token_digest
 
@@ -78,23 +77,6 @@ def tokens() -> dict[str, str]:
 def bearer() -> Callable[[str], tuple[tuple[str, str], ...]]:
     """The header that carries a token."""
     return lambda token: (("authorization", f"Bearer {token}"),)
-
-
-@pytest.fixture
-def details() -> Callable[[Any], dict[str, Any]]:
-    """The details of a failed call, by kind."""
-
-    def read(error: Any) -> dict[str, Any]:
-        packed = dict(error.trailing_metadata())["grpc-status-details-bin"]
-        found = {}
-        for detail in status_pb2.Status.FromString(packed).details:
-            for kind in (error_details_pb2.ErrorInfo, error_details_pb2.RetryInfo):
-                message = kind()
-                if detail.Unpack(message):
-                    found[kind.__name__] = message
-        return found
-
-    return read
 
 
 @pytest.fixture

@@ -111,18 +111,13 @@ async def test_a_strangers_message_is_refused_before_it_is_read(
     read: list[int] = []
     from service import interceptors
 
-    lenient = interceptors._lenient
+    parse = interceptors._read
 
-    def spying(deserialise: Any) -> Any:
-        inner = lenient(deserialise)
+    def spying(data: bytes, deserialise: Any, method: str) -> Any:
+        read.append(len(data))
+        return parse(data, deserialise, method)
 
-        def deserialised(data: bytes) -> Any:
-            read.append(len(data))
-            return inner(data)
-
-        return deserialised
-
-    monkeypatch.setattr(interceptors, "_lenient", spying)
+    monkeypatch.setattr(interceptors, "_read", spying)
     detect = channel.unary_unary(f"/{SERVICE}/Detect")
     for header, code, seen in (
         ((), grpc.StatusCode.UNAUTHENTICATED, []),
