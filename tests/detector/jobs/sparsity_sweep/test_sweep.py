@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -67,7 +68,8 @@ def test_each_network_is_trained_by_the_recipe_with_its_share_into_a_folder_of_i
         asked.append((wanted, how))
         return train(images, wanted, how)
 
-    monkeypatch.setattr("detector.jobs.sparsity_sweep.sweep.train", observed)
+    # By its module's name: the package shows the function of the same name instead.
+    monkeypatch.setattr(sys.modules[sweep.__module__], "train", observed)
     chosen = options(0.4, 1.0, seed=3)
     sweep(splits, recipe, chosen)
     assert [wanted for wanted, _ in asked] == [
