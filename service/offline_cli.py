@@ -16,6 +16,7 @@ from service.evaluate_command import evaluate
 from service.extract_command import extract
 from service.interpret_command import interpret
 from service.report_command import report
+from service.sweep_command import sweep
 from service.train_command import train
 
 __all__ = ["add_commands"]
@@ -72,6 +73,12 @@ def add_commands(app: typer.Typer) -> None:
         epilog="Example: [bold]offpath cost --data cifar10.npz --bundle runs/bundle --limit "
         "1000[/bold]",
     )(cost)
+    app.command(
+        rich_help_panel=_PANEL,
+        epilog="Example: [bold]offpath sweep --data cifar10.npz --weights "
+        "runs/resnet20/plain.safetensors --open-share 1 --open-share 0.5 --output "
+        "runs/sweep[/bold]. Then open runs/sweep/sweep.html",
+    )(sweep)
 
 
 def cifar10(

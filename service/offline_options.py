@@ -11,7 +11,13 @@ import typer
 
 from detector.errors import InvalidInputError
 
-__all__ = ["DataOption", "OutputOption", "choice"]
+__all__ = ["PRESETS", "DataOption", "OutputOption", "choice"]
+
+PRESETS = (
+    "resnet20-cifar10, resnet20-cifar10-robust, wide-resnet8-cifar10, resnet56-cifar10, "
+    "vgg-cifar10, googlenet-cifar10, resnet18-imagenet, vgg16-imagenet"
+)
+"""Names of all recipes, for helps, which should not wait for torch."""
 
 E = TypeVar("E", bound=StrEnum)
 

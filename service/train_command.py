@@ -4,26 +4,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from detector.errors import DataError
-from service.offline_options import DataOption, OutputOption, choice
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from service.initial_weights import initial_weights
+from service.offline_options import PRESETS, DataOption, OutputOption, choice
 
 __all__ = ["train"]
 
-_PRESETS = (
-    "resnet20-cifar10, resnet20-cifar10-robust, resnet56-cifar10, vgg-cifar10, "
-    "googlenet-cifar10, resnet18-imagenet, vgg16-imagenet"
-)
 _BACKBONES = (
-    "cifar-resnet20, cifar-resnet56, cifar-vgg19-bn, cifar-googlenet, resnet18, resnet34, "
-    "resnet50, vgg16, vgg16-bn, googlenet"
+    "cifar-resnet20, cifar-wide-resnet8, cifar-resnet56, cifar-vgg19-bn, cifar-googlenet, "
+    "resnet18, resnet34, resnet50, vgg16, vgg16-bn, googlenet"
 )
 
 
@@ -31,7 +23,7 @@ def train(
     *,
     data: DataOption,
     output: OutputOption,
-    preset: Annotated[str, typer.Option(help=f"Recipe: {_PRESETS}.")] = "resnet20-cifar10",
+    preset: Annotated[str, typer.Option(help=f"Recipe: {PRESETS}.")] = "resnet20-cifar10",
     backbone: Annotated[
         str | None, typer.Option(help=f"Network: {_BACKBONES}. Default: the recipe's.")
     ] = None,
@@ -151,7 +143,7 @@ def train(
         compiled=compiled,
         workers=workers,
         checkpoint_every_s=checkpoint_every_s,
-        initial_weights=None if weights is None else _initial_weights(weights),
+        initial_weights=None if weights is None else initial_weights(weights),
         train_further=plain_epochs is not None,
         input_size=input_size,
         stop_after_steps=stop_after_steps,
@@ -161,38 +153,3 @@ def train(
         typer.echo(f"Trained: {result.network} (and the plain network, {result.plain})")
     else:
         typer.echo("Stopped before the end; the same command continues.")
-
-
-def _initial_weights(name: str) -> dict[str, Tensor]:
-    """A state dict, from a file or by a name of torchvision."""
-    import torch
-    from safetensors.torch import load_file
-    from torchvision.models import get_weight
-
-    path = Path(name)
-    state: object
-    try:
-        if path.suffix == ".safetensors":
-            state = load_file(path)
-        elif path.exists():
-            # Tensors only: a checkpoint must not be able to run code.
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        else:
-            state = get_weight(name).get_state_dict()
-    except Exception as error:  # bytes that are no pickle raise whatever they hit
-        lines = str(error).splitlines() or [type(error).__name__]
-        raise _weights_error(name, lines[0]) from error
-    if not isinstance(state, dict):
-        raise _weights_error(name, f"a {type(state).__name__} inside")
-    strange = [key for key, value in state.items() if not isinstance(value, torch.Tensor)]
-    if strange:
-        raise _weights_error(name, f"{strange[0]!r} inside, which is no tensor")
-    return state
-
-
-def _weights_error(name: str, found: str) -> DataError:
-    return DataError(
-        "--weights should be a state dict of tensors (.safetensors, .pt) or a name of "
-        f"torchvision's weights. Found {name!r}: {found.rstrip('.')}. "
-        "Give another file or name, or leave it out."
-    )

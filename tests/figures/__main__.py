@@ -35,6 +35,7 @@ from tests.figures.runtimes import runtimes
 from tests.figures.shift import shift
 from tests.figures.shutdown import shutdown
 from tests.figures.skipping import skipping
+from tests.figures.sparsity import sparsity
 from tests.figures.throughput import latency, throughput
 
 Measurement = Callable[[Bench], list[Figure]]
@@ -56,6 +57,7 @@ _MEASUREMENTS: dict[str, Measurement] = {
     "lifecycle": lifecycle,
     "mutations": mutations,
     "accuracy": accuracy,
+    "sparsity": sparsity,
     "false-alarms": false_alarms,
     "extract-memory": extract_memory,
     "extract-kills": extract_kills,

@@ -46,6 +46,7 @@ COMMANDS = (
     "calibrate",
     "interpret",
     "cost",
+    "sweep",
 )
 
 CALIBRATE = ["calibrate", "--table", "t", "--network", "no/such/network", "--output", "o"]
@@ -107,6 +108,7 @@ def test_no_word_of_a_help_is_lost_as_markup(
         ("extract", Direction),
         ("extract", CorruptionName),
         ("cost", SplitName),
+        ("sweep", Preset),
         ("calibrate", ClassifierName),
         ("calibrate", Guarantee),
     ],

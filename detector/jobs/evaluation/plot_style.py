@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from detector.storage import atomic_path
 
-__all__ = ["COLOURS", "line_styles", "new_figure", "save"]
+__all__ = ["COLOURS", "line_styles", "new_figure", "new_row", "save"]
 
 COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Told apart also by those who see few colours.
@@ -48,6 +48,19 @@ def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
     with mpl.rc_context(_SETTINGS):
         figure = Figure(figsize=(width, height), layout="constrained")
         return figure, figure.add_subplot()
+
+
+def new_row(width: float, height: float, columns: int) -> tuple[Figure, tuple[Axes, ...]]:
+    """An empty figure with pairs of axes beside each other.
+
+    Args:
+        width: Of the whole, in inches.
+        height: In inches.
+        columns: Number of pairs, positive.
+    """
+    with mpl.rc_context(_SETTINGS):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        return figure, tuple(figure.add_subplot(1, columns, place + 1) for place in range(columns))
 
 
 def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
