@@ -11,7 +11,18 @@ import typer
 
 from detector.errors import InvalidInputError
 
-__all__ = ["PRESETS", "DataOption", "OutputOption", "choice"]
+__all__ = [
+    "PRESETS",
+    "Bf16Option",
+    "CompileOption",
+    "DataOption",
+    "DecoupledEpochsOption",
+    "OutputOption",
+    "PresetOption",
+    "SettledEpochsOption",
+    "TrainingSeedOption",
+    "choice",
+]
 
 PRESETS = (
     "resnet20-cifar10, resnet20-cifar10-robust, wide-resnet8-cifar10, resnet56-cifar10, "
@@ -46,6 +57,24 @@ DataOption = Annotated[
 ]
 OutputOption = Annotated[
     Path, typer.Option(help="Folder for what is written.", metavar="DIR", callback=local_path)
+]
+PresetOption = Annotated[str, typer.Option(help=f"Recipe: {PRESETS}.")]
+DecoupledEpochsOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="Epochs of each decoupled network. Default: the recipe's."),
+]
+SettledEpochsOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Epochs at the end with the gates of evaluation, for recipes that have some. "
+        "Default: the recipe's.",
+    ),
+]
+TrainingSeedOption = Annotated[int, typer.Option(help="Fixes all that is random.")]
+Bf16Option = Annotated[bool, typer.Option("--bf16", help="Train in bfloat16 where that is safe.")]
+CompileOption = Annotated[
+    bool, typer.Option("--compile", help="Train with torch.compile: slow start, fast run.")
 ]
 
 

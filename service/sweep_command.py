@@ -10,7 +10,17 @@ import typer
 from rich.console import Console
 
 from service.initial_weights import initial_weights
-from service.offline_options import PRESETS, DataOption, OutputOption, choice
+from service.offline_options import (
+    Bf16Option,
+    CompileOption,
+    DataOption,
+    DecoupledEpochsOption,
+    OutputOption,
+    PresetOption,
+    SettledEpochsOption,
+    TrainingSeedOption,
+    choice,
+)
 
 __all__ = ["sweep"]
 
@@ -26,7 +36,7 @@ def sweep(
             "more. Default: 1, 0.8, 0.6, 0.5, 0.4 and 0.3.",
         ),
     ] = None,
-    preset: Annotated[str, typer.Option(help=f"Recipe: {PRESETS}.")] = "resnet20-cifar10",
+    preset: PresetOption = "resnet20-cifar10",
     weights: Annotated[
         str | None,
         typer.Option(
@@ -34,25 +44,11 @@ def sweep(
             ".pt) or a name of torchvision. Default: the first one trains it."
         ),
     ] = None,
-    decoupled_epochs: Annotated[
-        int | None,
-        typer.Option(min=1, help="Epochs of each decoupled network. Default: the recipe's."),
-    ] = None,
-    settled_epochs: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Epochs at the end with the gates of evaluation, for recipes that have some. "
-            "Default: the recipe's.",
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Fixes all that is random.")] = 0,
-    bf16: Annotated[
-        bool, typer.Option("--bf16", help="Train in bfloat16 where that is safe.")
-    ] = False,
-    compiled: Annotated[
-        bool, typer.Option("--compile", help="Train with torch.compile: slow start, fast run.")
-    ] = False,
+    decoupled_epochs: DecoupledEpochsOption = None,
+    settled_epochs: SettledEpochsOption = None,
+    seed: TrainingSeedOption = 0,
+    bf16: Bf16Option = False,
+    compiled: CompileOption = False,
     device: Annotated[
         str,
         typer.Option(

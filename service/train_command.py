@@ -9,7 +9,17 @@ from typing import Annotated
 import typer
 
 from service.initial_weights import initial_weights
-from service.offline_options import PRESETS, DataOption, OutputOption, choice
+from service.offline_options import (
+    Bf16Option,
+    CompileOption,
+    DataOption,
+    DecoupledEpochsOption,
+    OutputOption,
+    PresetOption,
+    SettledEpochsOption,
+    TrainingSeedOption,
+    choice,
+)
 
 __all__ = ["train"]
 
@@ -23,7 +33,7 @@ def train(
     *,
     data: DataOption,
     output: OutputOption,
-    preset: Annotated[str, typer.Option(help=f"Recipe: {PRESETS}.")] = "resnet20-cifar10",
+    preset: PresetOption = "resnet20-cifar10",
     backbone: Annotated[
         str | None, typer.Option(help=f"Network: {_BACKBONES}. Default: the recipe's.")
     ] = None,
@@ -33,18 +43,8 @@ def train(
             min=1, help="Epochs of the plain network. Default: the recipe's; none with --weights."
         ),
     ] = None,
-    decoupled_epochs: Annotated[
-        int | None,
-        typer.Option(min=1, help="Epochs of the decoupled network. Default: the recipe's."),
-    ] = None,
-    settled_epochs: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Epochs at the end with the gates of evaluation, for recipes that have some. "
-            "Default: the recipe's.",
-        ),
-    ] = None,
+    decoupled_epochs: DecoupledEpochsOption = None,
+    settled_epochs: SettledEpochsOption = None,
     weights: Annotated[
         str | None,
         typer.Option(
@@ -96,13 +96,9 @@ def train(
             "one pixel. Default: the recipe's, which is none.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Fixes all that is random.")] = 0,
-    bf16: Annotated[
-        bool, typer.Option("--bf16", help="Compute in bfloat16 where that is safe.")
-    ] = False,
-    compiled: Annotated[
-        bool, typer.Option("--compile", help="Translate with torch.compile: slow start, fast run.")
-    ] = False,
+    seed: TrainingSeedOption = 0,
+    bf16: Bf16Option = False,
+    compiled: CompileOption = False,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read images ahead.")] = 0,
     checkpoint_every_s: Annotated[
         float, typer.Option(min=1.0, help="Longest time between two checkpoints, seconds.")

@@ -15,7 +15,7 @@ from detector.decoupling import DecoupledNetwork, LayerMacs, MacCount, is_always
 from detector.devices import exact_32_bit
 from detector.errors import InvalidInputError
 from detector.fingerprints import network_digest
-from detector.jobs.cost_report import CostReport, LayerCost, ModuleCost, Spread
+from detector.jobs.cost_report import CostReport, LayerCost, Spread
 from detector.jobs.image_order import ImageOrder
 from detector.jobs.progress import Progress
 from detector.path_table import SplitName
@@ -87,7 +87,7 @@ def measure_cost(network: DecoupledNetwork, splits: Splits, options: CostOptions
         height=side.height,
         width=side.width,
         plain=macs.plain,
-        modules=ModuleCost(pool=macs.modules.pool, linear=macs.modules.linear),
+        modules=macs.modules,
         total=Spread.of(np.asarray(totals) / macs.plain),
         layers=tuple(
             _layer(layer, int(sum_kept), len(totals))
@@ -125,5 +125,5 @@ def _layer(layer: LayerMacs, sum_kept: int, images: int) -> LayerCost:
         kept=sum_kept / (images * layer.dense),
         gates=layer.flow.writes.channels if layer.flow is not None and module is not None else 0,
         reads_gated=layer.flow is not None and layer.flow.reads_gated,
-        module=None if module is None else ModuleCost(pool=module.pool, linear=module.linear),
+        module=module,
     )

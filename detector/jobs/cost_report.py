@@ -9,10 +9,11 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.decoupling import ModuleMacs
 from detector.errors import InvalidInputError
 from detector.jobs.json_report import JsonReport
 
-__all__ = ["COST_SCHEMA_VERSION", "CostReport", "LayerCost", "ModuleCost", "Spread"]
+__all__ = ["COST_SCHEMA_VERSION", "CostReport", "LayerCost", "Spread"]
 
 COST_SCHEMA_VERSION = 1
 
@@ -54,24 +55,6 @@ class Spread:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ModuleCost:
-    """What controlling modules cost an image, whatever its path.
-
-    Args:
-        pool: Numbers that they average, each counted as one multiplication.
-        linear: Multiplications of their linear layers.
-    """
-
-    pool: int
-    linear: int
-
-    @property
-    def total(self) -> int:
-        """Both together."""
-        return self.pool + self.linear
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class LayerCost:
     """One convolution or linear layer.
 
@@ -89,7 +72,7 @@ class LayerCost:
     kept: float
     gates: int
     reads_gated: bool
-    module: ModuleCost | None
+    module: ModuleMacs | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,7 +106,7 @@ class CostReport(JsonReport):
     height: int
     width: int
     plain: int
-    modules: ModuleCost
+    modules: ModuleMacs
     total: Spread
     layers: tuple[LayerCost, ...]
     schema_version: int = COST_SCHEMA_VERSION
