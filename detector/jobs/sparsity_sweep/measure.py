@@ -26,7 +26,7 @@ from detector.jobs.fusions import OneClassFit
 from detector.jobs.image_order import ImageOrder
 from detector.jobs.sparsity_sweep.options import MeasurePlan
 from detector.jobs.sparsity_sweep.report import NetworkFigures
-from detector.jobs.sparsity_sweep.timing import measure_times
+from detector.jobs.sparsity_sweep.timing import measure_times, skip_where_it_pays
 from detector.path_table import PathTable, SplitName
 from detector.pipeline import Level, LevelName, Pipeline
 from detector.scoring import Statistics
@@ -74,6 +74,7 @@ def measure_network(
     plain, _ = load_plain(folder / "plain.safetensors")
     timed = ImageOrder.of(prepared, SplitName.TEST, plan.timed)
     images = timed.images.read(timed.order[: timed.asked].tolist(), info.preprocessing)
+    skip_where_it_pays(pipeline, images)
     macs = MacCount.of(network, height=info.preprocessing.height, width=info.preprocessing.width)
     kept = macs.total(torch.from_numpy(clean.bits)).numpy() / macs.plain
     return NetworkFigures(

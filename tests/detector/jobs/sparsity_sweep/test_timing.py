@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from detector.jobs.sparsity_sweep import timing
-from detector.jobs.sparsity_sweep.timing import measure_times
+from detector.jobs.sparsity_sweep.timing import measure_times, skip_where_it_pays
 from detector.pipeline import Pipeline
 
 
@@ -107,3 +108,24 @@ def test_times_are_taken_on_one_thread_and_the_number_before_comes_back(
         assert plain.threads == {1}
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("pays", [True, False])
+def test_a_pipeline_skips_only_where_that_is_faster(
+    make_pipeline: Callable[..., Pipeline],
+    images: Tensor,
+    monkeypatch: pytest.MonkeyPatch,
+    pays: bool,
+) -> None:
+    pipeline, tried, ran = make_pipeline(), [], []
+    network = object()
+
+    def choose(_network: object, some: Tensor, largest: int) -> tuple[object, object]:
+        tried.append((len(some), largest, torch.get_num_threads()))
+        return SimpleNamespace(pays=pays), network
+
+    monkeypatch.setattr(timing, "choose_plan", choose)
+    monkeypatch.setattr(pipeline, "skip", ran.append)
+    skip_where_it_pays(pipeline, images)
+    assert tried == [(6, 32, 1)]
+    assert ran == [network if pays else None]
