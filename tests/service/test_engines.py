@@ -42,7 +42,8 @@ class Folders:
     def put(self, name: str, digest: str, pipeline: Any, **changes: Any) -> None:
         fields = {**vars(self._first.manifest), "digest": digest, **changes}
         manifest = SimpleNamespace(**fields)
-        self.bundles[name] = SimpleNamespace(pipeline=pipeline, manifest=manifest)
+        bundle = SimpleNamespace(pipeline=pipeline, manifest=manifest, golden=None)
+        self.bundles[name] = bundle
 
     def read(self, folder: Path) -> Any:
         return self.load(folder).manifest
