@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import gc
 import os
@@ -44,3 +45,5 @@ def spare_loaded_code() -> None:
     """
     gc.collect()
     gc.freeze()
+    # At the end of the process libraries look for what is left, and would tell of all of it.
+    atexit.register(gc.unfreeze)
