@@ -94,3 +94,14 @@ def test_who_sets_options_of_the_allocator_has_them() -> None:
 def test_no_collection_looks_at_what_was_loaded_before() -> None:
     # Without it, the libraries are some hundred thousand objects.
     assert run(LOOKED_AT) < 1000
+
+
+def test_the_end_of_a_process_that_spared_its_libraries_is_silent() -> None:
+    program = "from service.memory import spare_loaded_code\nimport service.server\n"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{program}spare_loaded_code()"],
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    assert done.stderr == ""
