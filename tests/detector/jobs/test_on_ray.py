@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -154,10 +154,17 @@ def shards(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.glob("*.parquet")}
 
 
-def at_work(first: psutil.Process) -> list[psutil.Process]:
-    """The processes of a cluster that do a piece of work just now."""
-    found = first.children(recursive=True)
-    return [process for process in found if process.name().startswith("ray::_do")]
+def kill_one_at_work(first: psutil.Process) -> bool:
+    """End a process of a cluster that does a piece of work just now; False where none does."""
+    for process in first.children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if process.name().startswith("ray::_do"):
+                process.suspend()  # or it might finish in between
+                if process.name().startswith("ray::_do"):
+                    process.kill()
+                    return True
+                process.resume()
+    return False
 
 
 def test_a_worker_that_is_killed_half_way_changes_nothing(
@@ -168,9 +175,7 @@ def test_a_worker_that_is_killed_half_way_changes_nothing(
     assert finished(extract(here))[0] == 0
     running = extract(there, address)
     # One worker may still be starting on a busy machine when the other has made many shards.
-    until(lambda: len(shards(there)) >= SHARDS // 4 and bool(at_work(first)))
-    victim = at_work(first)[0]
-    victim.send_signal(signal.SIGKILL)
+    until(lambda: len(shards(there)) >= SHARDS // 4 and kill_one_at_work(first))
     assert len(shards(there)) < SHARDS
     code, written = finished(running)
     assert code == 0, written
