@@ -63,15 +63,23 @@ def sole_writer(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise _unwritable(folder, error) from error
     with file:
-        if _locked(file, lock, folder):
-            for rest in folder.glob(f".*{_REST}"):
-                rest.unlink(missing_ok=True)
+        locked = _locked(file, lock, folder)
+        if locked:
+            _clear(folder)
             _sign(file)
         try:
             yield
+            if locked:
+                _clear(folder)  # of workers of this very job, where one was killed
         finally:
             with suppress(OSError):
                 lock.unlink(missing_ok=True)
+
+
+def _clear(folder: Path) -> None:
+    """Remove what killed processes left half-written."""
+    for rest in folder.glob(f".*{_REST}"):
+        rest.unlink(missing_ok=True)
 
 
 def _locked(file: BinaryIO, lock: Path, folder: Path) -> bool:

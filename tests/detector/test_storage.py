@@ -269,3 +269,22 @@ def test_file_systems_without_locks_are_written_to_all_the_same(tmp_path, monkey
     with sole_writer(tmp_path):
         assert (tmp_path / ".of-another-machine.part").exists()  # perhaps somebody writes it
     assert not (tmp_path / ".lock").exists()
+
+
+def test_what_a_killed_worker_of_a_job_left_half_written_is_removed_when_the_job_is_done(tmp_path):
+    rest = tmp_path / ".shard.parquet.0123.part"
+    with sole_writer(tmp_path):
+        rest.write_text("half")
+    assert not rest.exists()
+
+
+def test_a_job_that_fails_leaves_alone_what_its_workers_may_go_on_writing(tmp_path):
+    rest = tmp_path / ".shard.parquet.0123.part"
+
+    def fail():
+        rest.write_text("half")
+        raise ValueError("failed")
+
+    with pytest.raises(ValueError, match="failed"), sole_writer(tmp_path):
+        fail()
+    assert rest.exists()
