@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from detector.bundle import load_bundle
 from detector.pipeline import Pipeline
 from tests.figures.bench import Bench
-from tests.figures.figure import Figure
+from tests.figures.figure import Figure, reported
 from tests.figures.serving import Worker, core, serving
 from tests.figures.subjects import Subject, resnet50, resnet56
 
@@ -47,7 +47,7 @@ class _Speed:
 def accelerator(bench: Bench) -> list[Figure]:
     """ResNet-56 and ResNet-50 at 224 on the first GPU; where there is none, one line says so."""
     if not torch.cuda.is_available():
-        return [_reported("speed on an accelerator", "not measured: this machine has no GPU")]
+        return [reported("speed on an accelerator", "not measured: this machine has no GPU")]
     found = []
     for make in (resnet56, resnet50):
         with make(bench) as subject:
@@ -76,7 +76,7 @@ def speed_figures(
     rows.append((f"plain network compiled, batches of {size}", speed))
     rows.append((f"served, {_CALLERS} callers with single raw images", _served(subject, device)))
     where = torch.cuda.get_device_name() if device == "cuda" else device
-    return [_reported(f"{subject.name} on {where}: {name}", each.text) for name, each in rows]
+    return [reported(f"{subject.name} on {where}: {name}", each.text) for name, each in rows]
 
 
 def _best(
@@ -134,7 +134,3 @@ def _served(subject: Subject, device: str) -> _Speed:
     return _Speed(
         images_per_s=found["images_per_s"], p50_ms=found["median_ms"], p99_ms=found["p99_ms"]
     )
-
-
-def _reported(name: str, measured: str) -> Figure:
-    return Figure(name=name, target="", measured=measured, holds=None)

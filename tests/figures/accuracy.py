@@ -8,7 +8,7 @@ import torch
 
 from detector.weights import load_gated
 from tests.figures.bench import Bench
-from tests.figures.figure import Figure, share_text
+from tests.figures.figure import Figure, reported, share_text
 
 __all__ = ["accuracy"]
 
@@ -39,29 +39,19 @@ def accuracy(bench: Bench) -> list[Figure]:
             measured=share_text(right, len(labels)),
             holds=right / len(labels) >= _PLAIN_TARGET,
         ),
-        Figure(
-            name="test accuracy, decoupled ResNet-20",
-            target="",
-            measured=share_text(decoupled, len(labels)),
-            holds=None,
-        ),
+        reported("test accuracy, decoupled ResNet-20", share_text(decoupled, len(labels))),
         Figure(
             name="test accuracy lost by decoupling",
             target=f"<= {_LOSS_TARGET * 100:.1f} points",
             measured=f"{lost * 100:.2f} points",
             holds=lost <= _LOSS_TARGET,
         ),
-        Figure(
-            name="test accuracy, decoupled ResNet-20, seeds 1 and 2",
-            target="",
-            measured=" and ".join(f"{share:.2%}" for share in seeds),
-            holds=None,
+        reported(
+            "test accuracy, decoupled ResNet-20, seeds 1 and 2",
+            " and ".join(f"{share:.2%}" for share in seeds),
         ),
-        Figure(
-            name="test accuracy, hardened ResNet-20",
-            target="",
-            measured=share_text(_right(bench, _HARDENED), len(labels)),
-            holds=None,
+        reported(
+            "test accuracy, hardened ResNet-20", share_text(_right(bench, _HARDENED), len(labels))
         ),
     ]
 

@@ -11,7 +11,7 @@ from detector.attacks import AttackSpec, attack_images
 from detector.jobs.evaluation.roc import threshold_at
 from detector.pipeline import LevelName
 from tests.figures.bench import Bench, Observed
-from tests.figures.figure import Figure, auroc_with_interval, share_text
+from tests.figures.figure import Figure, auroc_with_interval, reported, share_text
 
 __all__ = ["attacks"]
 
@@ -115,11 +115,9 @@ def _flagged(bench: Bench, outcome: _Outcome) -> Figure:
     flagged = bench.pipeline.levels[level].conformal.flags(
         torch.from_numpy(found.scores), torch.from_numpy(found.predicted), 0.05
     )
-    return Figure(
-        name=f"{outcome.case.spec} flagged at budget 5%, {level}",
-        target="",
-        measured=share_text(int(flagged.sum()), len(flagged)),
-        holds=None,
+    return reported(
+        f"{outcome.case.spec} flagged at budget 5%, {level}",
+        share_text(int(flagged.sum()), len(flagged)),
     )
 
 
@@ -159,11 +157,9 @@ def _level(bench: Bench, level: LevelName, outcomes: list[_Outcome]) -> list[Fig
             measured=f"{mean:.4f}",
             holds=None if targets is None else mean >= targets[1],
         ),
-        Figure(
-            name=f"found at 1 % false alarms at {level}, mean over unknown attacks",
-            target="",
-            measured=f"{np.mean(found):.1%}",
-            holds=None,
+        reported(
+            f"found at 1 % false alarms at {level}, mean over unknown attacks",
+            f"{np.mean(found):.1%}",
         ),
     ]
     return figures

@@ -19,7 +19,7 @@ from tests.figures.bench import Bench
 from tests.figures.campaign_attackers import Attacked, hop_skip_jump, square
 from tests.figures.campaign_callers import Caller, newcomers
 from tests.figures.campaign_traffic import Pool, camera_frames, requests
-from tests.figures.figure import Figure
+from tests.figures.figure import Figure, reported
 
 __all__ = ["campaigns"]
 
@@ -161,11 +161,8 @@ def _ordinary(bench: Bench, pool: Pool) -> list[Figure]:
             measured=f"{alarms / total * 1e5:.2g} (at most {high:.2g} at 95 %), {total:,} requests",
             holds=high < 1,
         ),
-        Figure(
-            name="most related queries of an ordinary request",
-            target="",
-            measured=f"{most}, of 32 that make a campaign",
-            holds=None,
+        reported(
+            "most related queries of an ordinary request", f"{most}, of 32 that make a campaign"
         ),
     ]
 
@@ -183,11 +180,9 @@ def _still_camera(bench: Bench, pool: Pool) -> Figure:
             watch.see("camera", bits, pixels).begins
             for bits, pixels in zip(found.path.bits.numpy(), frames, strict=True)
         )
-    return Figure(
-        name=f"still cameras taken for campaigns within {_MOST_QUERIES} frames",
-        target="",
-        measured=f"{taken} of {_VIDEOS}: to be exempted",
-        holds=None,
+    return reported(
+        f"still cameras taken for campaigns within {_MOST_QUERIES} frames",
+        f"{taken} of {_VIDEOS}: to be exempted",
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from detector.jobs.evaluation import RELEASED_REPORT, EvaluationReport
 from detector.jobs.evaluation.figures import ScoreFigures
 from tests.figures.bench import Bench
-from tests.figures.figure import Figure
+from tests.figures.figure import Figure, reported
 
 __all__ = ["evaluation"]
 
@@ -37,11 +37,9 @@ def evaluation(bench: Bench) -> list[Figure]:
             figures.append(_known(level, found))
     for level, worst in report.worst_left_out.items():
         figures.append(
-            Figure(
-                name=f"AUROC with the attack's family left out, {level}, worst (report)",
-                target="",
-                measured=f"{worst.value:.4f} [{worst.low:.4f}, {worst.high:.4f}]",
-                holds=None,
+            reported(
+                f"AUROC with the attack's family left out, {level}, worst (report)",
+                f"{worst.value:.4f} [{worst.low:.4f}, {worst.high:.4f}]",
             )
         )
     figures.append(_against(scores["fast", "one-class"], report.baselines))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from detector.jobs.evaluation.bootstrap import Resamples
 from detector.jobs.evaluation.estimates import Estimate, clopper_pearson
 
-__all__ = ["Figure", "auroc_with_interval", "share_text"]
+__all__ = ["Figure", "auroc_with_interval", "reported", "share_text"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +38,11 @@ class Figure:
     def to_json(self) -> dict[str, Any]:
         """The figure as plain JSON values."""
         return {**asdict(self), "outcome": self.outcome}
+
+
+def reported(name: str, measured: str) -> Figure:
+    """A figure without a target."""
+    return Figure(name=name, target="", measured=measured, holds=None)
 
 
 def share_text(hits: int, total: int) -> str:

@@ -16,7 +16,7 @@ from detector.jobs.interpretation.dissection import dissect
 from detector.path_table import SplitName
 from tests.detector.jobs.interpretation.planted import planted, planted_network
 from tests.figures.bench import Bench
-from tests.figures.figure import Figure
+from tests.figures.figure import Figure, reported
 
 __all__ = ["interpretation"]
 
@@ -128,12 +128,10 @@ def _closings(found: Interpretation) -> Figure:
             [each.random_harm.value for each in closings],
         )
     )
-    return Figure(
-        name=f"classes hurt {TIMES} times as much as by random gates",
-        target="",
-        measured=f"{len(hurt)} of {len(found.class_names)}; on average a class loses {harm:.2%}, "
+    return reported(
+        f"classes hurt {TIMES} times as much as by random gates",
+        f"{len(hurt)} of {len(found.class_names)}; on average a class loses {harm:.2%}, "
         f"by random gates {random:.2%}" + (f"; not {', '.join(short)}" if short else ""),
-        holds=None,
     )
 
 

@@ -24,7 +24,7 @@ from service.load.requests import SAMPLES
 from service.local_server import LocalServer
 from service.results import ServerBusyError
 from tests.figures.bench import Bench
-from tests.figures.figure import Figure
+from tests.figures.figure import Figure, reported
 from tests.figures.serving import core, is_serving, metric, serving
 
 __all__ = ["overload"]
@@ -199,11 +199,9 @@ def _late(accepted: int, answered: int) -> Figure:
 
 def _times(opened: dict[str, Any]) -> Figure:
     p99, late = opened["latency_ms"].get("p99", math.nan), opened["lateness_ms"]["p99"]
-    return Figure(
-        name="p99 of the calls answered, under overload",
-        target="",
-        measured=f"{p99:.0f} ms from when they were due (p99 of lateness {late:.0f} ms)",
-        holds=None,
+    return reported(
+        "p99 of the calls answered, under overload",
+        f"{p99:.0f} ms from when they were due (p99 of lateness {late:.0f} ms)",
     )
 
 

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 
 from tests.figures.bench import Bench
-from tests.figures.figure import Figure
+from tests.figures.figure import Figure, reported
 from tests.figures.other_servers import OtherServer
 from tests.figures.serving import Worker, core, serving
 from tests.figures.subjects import Subject, resnet20
@@ -99,12 +99,7 @@ def rivals(bench: Bench) -> list[Figure]:
     found = rival_figures(rounds, {each.name: each.same_work for each in others})
     if not installed:
         found += [
-            Figure(
-                name=_title(each.name),
-                target="",
-                measured="not measured: LitServe is not installed here",
-                holds=None,
-            )
+            reported(_title(each.name), "not measured: LitServe is not installed here")
             for each in _LITSERVE_SERVERS
         ]
     return found

@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from detector.decoupling import DecoupledNetwork
 from tests.figures.bench import Bench
-from tests.figures.figure import Figure
+from tests.figures.figure import Figure, reported
 
 __all__ = ["Agreement", "runtimes"]
 
@@ -216,4 +216,4 @@ def _alike(name: str, outputs: list[Outputs]) -> Figure:
 
 
 def _reported(name: str, measured: str) -> Figure:
-    return Figure(name=f"ResNet-20 network: {name}", target="", measured=measured, holds=None)
+    return reported(f"ResNet-20 network: {name}", measured)

@@ -11,7 +11,7 @@ import torch
 from detector.decoupling import MacCount
 from detector.weights import load_network
 from tests.figures.bench import Bench
-from tests.figures.figure import Figure, share_text
+from tests.figures.figure import Figure, reported, share_text
 
 __all__ = ["sparsity"]
 
@@ -41,30 +41,15 @@ def sparsity(bench: Bench) -> list[Figure]:
     lost = (whole.right - sparse.right) / images
     kept = float(sparse.kept.mean())
     return [
-        Figure(
-            name="ResNet-20 for R = 1: MACs kept",
-            target="",
-            measured=_kept_text(whole),
-            holds=None,
-        ),
-        Figure(
-            name="ResNet-20 for R = 1: test accuracy",
-            target="",
-            measured=share_text(whole.right, images),
-            holds=None,
-        ),
+        reported("ResNet-20 for R = 1: MACs kept", _kept_text(whole)),
+        reported("ResNet-20 for R = 1: test accuracy", share_text(whole.right, images)),
         Figure(
             name="sparse ResNet-20: MACs kept",
             target=f"<= {_KEPT_TARGET:.0%}",
             measured=_kept_text(sparse),
             holds=kept <= _KEPT_TARGET,
         ),
-        Figure(
-            name="sparse ResNet-20: test accuracy",
-            target="",
-            measured=share_text(sparse.right, images),
-            holds=None,
-        ),
+        reported("sparse ResNet-20: test accuracy", share_text(sparse.right, images)),
         Figure(
             name="sparse ResNet-20: points lost against R = 1",
             target=f"<= {_LOST_TARGET * 100:.1f} points",
