@@ -90,6 +90,26 @@ class Plane:
         shown = element("polyline", element("title", title), points=places, class_=f"line {class_}")
         return element("g", shown)
 
+    def estimate(
+        self, at: float, value: float, interval: tuple[float, float], class_: str, title: str
+    ) -> list[Markup]:
+        """A dot with its interval, which tells its figure where one points at it.
+
+        Args:
+            at: Where it stands across, in the units of the drawing.
+            value: The figure, on the axis upwards.
+            interval: Its low and high end, there too.
+            class_: Class of its colour.
+            title: What is told.
+        """
+        low, high = interval
+        ends = {"y1": self.y(low), "y2": self.y(high)}
+        dot = element("title", title)
+        return [
+            element("line", x1=at, x2=at, **ends, class_=f"line {class_}"),
+            element("circle", dot, cx=at, cy=self.y(value), r=3, class_=f"dot {class_}"),
+        ]
+
     def level(self, value: float, class_: str = "mark") -> Markup:
         """A line across at a value of y."""
         at = self.y(value)

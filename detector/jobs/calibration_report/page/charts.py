@@ -176,18 +176,8 @@ def curve_chart(
             at = plane.x(x * apart)
             figure = share_text(estimate) if per_cent else area_text(estimate)
             text = f"{each.name}, {x:g}: {figure}"
-            ends = {"y1": plane.y(estimate.low), "y2": plane.y(estimate.high)}
-            drawn += [
-                element("line", x1=at, x2=at, **ends, class_=f"line {colour(place)}"),
-                element(
-                    "circle",
-                    element("title", text),
-                    cx=at,
-                    cy=plane.y(estimate.value),
-                    r=3,
-                    class_=f"dot {colour(place)}",
-                ),
-            ]
+            ends = (estimate.low, estimate.high)
+            drawn += plane.estimate(at, estimate.value, ends, colour(place), text)
     entries = [(colour(place), each.name) for place, each in enumerate(series)]
     shown = [legend(entries)] if len(series) > 1 else []
     return _figure(title, drawing(238, title, *plane.axes(), *drawn), *shown)

@@ -82,19 +82,8 @@ def _curve(
     drawn = [element("polyline", element("title", curve.name), points=path, class_=f"line {shown}")]
     for kept, figure in curve.points:
         at = round(plane.x(kept) + apart, 1)
-        ends = {"y1": plane.y(figure.low), "y2": plane.y(figure.high)}
         told = f"{curve.name}, {_per_cent(kept)} kept: {text(figure)}"
-        drawn += [
-            element("line", x1=at, x2=at, **ends, class_=f"line {shown}"),
-            element(
-                "circle",
-                element("title", told),
-                cx=at,
-                cy=plane.y(figure.value),
-                r=3,
-                class_=f"dot {shown}",
-            ),
-        ]
+        drawn += plane.estimate(at, figure.value, (figure.low, figure.high), shown, told)
     return drawn
 
 
