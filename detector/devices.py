@@ -9,7 +9,7 @@ import torch
 
 from detector.errors import InvalidInputError
 
-__all__ = ["exact_32_bit", "usable_device"]
+__all__ = ["exact_32_bit", "threads", "usable_device"]
 
 
 def usable_device(device: torch.device | str) -> torch.device:
@@ -56,3 +56,18 @@ def exact_32_bit(device: torch.device) -> Iterator[None]:
         allow_tf32=False,
     ):
         yield
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Compute with so many threads on the CPU, and with as many as before afterwards.
+
+    Args:
+        count: How many, positive.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

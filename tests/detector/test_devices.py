@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from detector.devices import exact_32_bit, usable_device
+from detector.devices import exact_32_bit, threads, usable_device
 from detector.errors import InvalidInputError
 
 
@@ -41,3 +41,15 @@ def test_a_card_computes_as_the_processor_does() -> None:
         with exact_32_bit(usable_device("cuda")):
             found = convolution.cuda()(images.cuda()).cpu()
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+def test_the_number_of_threads_before_comes_back_even_where_something_fails() -> None:
+    before = torch.get_num_threads()
+
+    def fail() -> None:
+        assert torch.get_num_threads() == before + 1
+        raise ValueError("failed")
+
+    with pytest.raises(ValueError, match="failed"), threads(before + 1):
+        fail()
+    assert torch.get_num_threads() == before

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from detector.devices import threads
 from detector.pipeline import Findings, Pipeline, Verdict, row_digests
 from service.settings import Settings
 from tests.figures.bench import Bench
@@ -25,16 +26,12 @@ def batch_independence(bench: Bench) -> list[Figure]:
     At each level, with one and with two threads. Calibration images, as nothing is learnt here.
     """
     images = bench.pixels(bench.splits.calibration, _CALIBRATION)
-    threads = torch.get_num_threads()
     compared = differing = 0
-    try:
-        for count in (1, 2):
-            torch.set_num_threads(count)
+    for count in (1, 2):
+        with threads(count):
             for level in bench.pipeline.levels:
                 found = _compare(bench.pipeline, level, images[:_MATES])
                 compared, differing = compared + found[0], differing + found[1]
-    finally:
-        torch.set_num_threads(threads)
     return [
         Figure(
             name="same image in every batch size and position: differing bits / scores",

@@ -7,6 +7,7 @@ import time
 import torch
 from torch import Tensor
 
+from detector.devices import threads
 from detector.pipeline import LevelName, Pipeline
 from tests.figures.bench import Bench
 from tests.figures.figure import Figure
@@ -26,12 +27,8 @@ def explanation(bench: Bench) -> list[Figure]:
     of each batch counts, and the sum over all batches. One thread.
     """
     images = bench.pixels(bench.splits.test, _BATCHES * _BATCH)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with threads(1):
         share, milliseconds = _cost(bench.pipeline, images)
-    finally:
-        torch.set_num_threads(threads)
     return [
         Figure(
             name=f"explaining all of a batch of {_BATCH}, fast",

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from detector.bundle import load_bundle
+from detector.devices import threads
 from detector.jobs.evaluation.costs import level_cost
 from detector.pipeline import Pipeline
 from tests.figures.bench import Bench
@@ -30,16 +31,12 @@ def overhead(bench: Bench) -> list[Figure]:
     decides is beside the network's passes, too.
     """
     images = bench.pixels(bench.splits.test, _SMALL_BATCHES * _SMALL_BATCH)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with threads(1):
         found = _costs("ResNet-20", bench.pipeline, images, _SMALL_BATCH, _SMALL_TARGET)
         with resnet18(bench) as subject:
             pipeline = load_bundle(subject.bundle).pipeline
             pixels = torch.from_numpy(np.load(subject.pixels)).permute(0, 3, 1, 2).contiguous()
             return found + _costs(subject.name, pipeline, pixels, _LARGE_BATCH, _LARGE_TARGET)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _costs(

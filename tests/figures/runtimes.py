@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from detector.decoupling import DecoupledNetwork
+from detector.devices import threads
 from tests.figures.bench import Bench
 from tests.figures.figure import Figure, reported
 
@@ -37,9 +38,7 @@ def runtimes(bench: Bench) -> list[Figure]:
     One thread. Batches of one size are taken in turns and timed in processor time, which leaves out
     what else the machine does; the median of the rounds counts.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with threads(1):
         pipeline = bench.pipeline
         pixels = bench.pixels(bench.splits.test, _IMAGES)
         images = pipeline.preprocessing(pixels).contiguous(memory_format=torch.channels_last)
@@ -52,8 +51,6 @@ def runtimes(bench: Bench) -> list[Figure]:
             else:
                 found += _compared(name, served, make, images, expected)
         return found
-    finally:
-        torch.set_num_threads(threads)
 
 
 class _Served(nn.Module):

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from detector.decoupling import Backbone, DecoupledNetwork
 from detector.decoupling.skipping import SkippingNetwork, choose_plan
+from detector.devices import threads
 from detector.pipeline import Pipeline
 from detector.preprocessing import CIFAR10_PREPROCESSING, IMAGENET_PREPROCESSING
 from detector.weights import NetworkInfo, build_network, load_gated
@@ -59,15 +60,11 @@ def skipping(bench: Bench) -> list[Figure]:
     plain network is the faster one of torch's eager way, in the layout of pixels, and
     ``torch.compile``. The plan of the network that skips is that of a server's warm-up.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with threads(1):
         found = _figures(_wide(bench))
         for draw in range(_DRAWS):
             found += _figures(_large(bench, draw), batch=not draw)
         return found
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _wide(bench: Bench) -> _Subject:

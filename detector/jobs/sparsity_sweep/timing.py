@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from detector.decoupling.skipping import choose_plan
+from detector.devices import threads
 from detector.jobs.evaluation.estimates import Estimate
 from detector.jobs.sparsity_sweep.report import Times
 from detector.pipeline import LevelName, Pipeline
@@ -44,7 +44,7 @@ def measure_times(
     plain = plain.to(memory_format=torch.channels_last)
     ways = _ways(pipeline, plain)
     seconds = np.full((len(images), len(ways)), np.inf)
-    with _one_thread(), torch.inference_mode():
+    with threads(1), torch.inference_mode():
         for image in torch.split(images[:_WARM_UPS], 1):
             for way in ways:
                 way(image)
@@ -75,7 +75,7 @@ def skip_where_it_pays(pipeline: Pipeline, images: Tensor) -> None:
         images: uint8 of shape (N, 3, H, W), at the size of the preprocessing, N positive; the
             first eight are tried.
     """
-    with _one_thread():
+    with threads(1):
         some = pipeline.prepared(images[:_TRIED])
         choice, network = choose_plan(pipeline.network, some, _LARGEST_BATCH)
     pipeline.skip(network if choice.pays else None)
@@ -83,27 +83,13 @@ def skip_where_it_pays(pipeline: Pipeline, images: Tensor) -> None:
 
 def _ways(pipeline: Pipeline, plain: nn.Module) -> tuple[_Way, ...]:
     """Plain, masked, as the pipeline runs the network, and the pipeline with its verdict."""
-
-    def prepared(image: Tensor) -> Tensor:
-        return pipeline.preprocessing(image).contiguous(memory_format=torch.channels_last)
-
     return (
-        lambda image: plain(prepared(image)),
+        lambda image: plain(pipeline.prepared(image)),
         # Not what the pipeline runs: that may leave out what is closed.
-        lambda image: pipeline.network(prepared(image)),
+        lambda image: pipeline.network(pipeline.prepared(image)),
         pipeline.observe,
         lambda image: pipeline.detect(pipeline.analyse(image, LevelName.FAST), 0),
     )
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _median(values: NDArray[np.float64], drawn: NDArray[np.int64]) -> Estimate:
