@@ -13,6 +13,7 @@ from detector.errors import InvalidInputError
 
 __all__ = [
     "PRESETS",
+    "BatchSizeOption",
     "Bf16Option",
     "CompileOption",
     "DataOption",
@@ -59,6 +60,14 @@ OutputOption = Annotated[
     Path, typer.Option(help="Folder for what is written.", metavar="DIR", callback=local_path)
 ]
 PresetOption = Annotated[str, typer.Option(help=f"Recipe: {PRESETS}.")]
+BatchSizeOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Images a step; learning rates grow with it. 512 keeps a GPU busy. Default: the "
+        "recipe's.",
+    ),
+]
 DecoupledEpochsOption = Annotated[
     int | None,
     typer.Option(min=1, help="Epochs of each decoupled network. Default: the recipe's."),

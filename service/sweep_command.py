@@ -11,6 +11,7 @@ from rich.console import Console
 
 from service.initial_weights import initial_weights
 from service.offline_options import (
+    BatchSizeOption,
     Bf16Option,
     CompileOption,
     DataOption,
@@ -46,6 +47,7 @@ def sweep(
     ] = None,
     decoupled_epochs: DecoupledEpochsOption = None,
     settled_epochs: SettledEpochsOption = None,
+    batch_size: BatchSizeOption = None,
     seed: TrainingSeedOption = 0,
     bf16: Bf16Option = False,
     compiled: CompileOption = False,
@@ -74,6 +76,8 @@ def sweep(
     recipe = recipe_of(choice(Preset, preset, "preset")).shortened(
         decoupled_epochs=decoupled_epochs, settled_epochs=settled_epochs
     )
+    if batch_size is not None:
+        recipe = recipe.with_batch_size(batch_size)
     options = SweepOptions(
         training=TrainingOptions(
             output=output,

@@ -10,6 +10,7 @@ import typer
 
 from service.initial_weights import initial_weights
 from service.offline_options import (
+    BatchSizeOption,
     Bf16Option,
     CompileOption,
     DataOption,
@@ -45,6 +46,7 @@ def train(
     ] = None,
     decoupled_epochs: DecoupledEpochsOption = None,
     settled_epochs: SettledEpochsOption = None,
+    batch_size: BatchSizeOption = None,
     weights: Annotated[
         str | None,
         typer.Option(
@@ -124,6 +126,8 @@ def train(
     )
     if backbone is not None:
         recipe = recipe.with_backbone(choice(Backbone, backbone, "backbone"))
+    if batch_size is not None:
+        recipe = recipe.with_batch_size(batch_size)
     if robust and recipe.hardening is None:
         recipe = recipe.hardened()
     if open_share is not None:

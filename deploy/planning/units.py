@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from detector.attacks import AttackSpec, attack_images, attackable
 from detector.decoupling import DecoupledNetwork
+from detector.devices import exact_32_bit
 from detector.preprocessing import Preprocessing
 
 __all__ = ["Passes", "Seconds", "now", "passes_of", "seconds_of"]
@@ -93,13 +94,16 @@ def passes_of(
 def seconds_of(network: DecoupledNetwork, batch: Tensor) -> Seconds:
     """What a pass takes: the least of five measurements each, after one that does not count.
 
+    As attacks do it: in full 32-bit floats where bits and classes are looked at, while gradients
+    may be rounded as the device likes.
+
     Args:
         network: The network, in evaluation mode, on the device of the batch.
         batch: Its input, float of shape (B, 3, H, W).
     """
 
     def forward() -> None:
-        with torch.no_grad():
+        with torch.no_grad(), exact_32_bit(batch.device):
             network(batch)
 
     def gradient() -> None:

@@ -122,7 +122,8 @@ class PhaseRun:
     ) -> bool:
         model = self.accelerator.prepare_model(state.objective)
         if self.compiled:
-            model = cast("nn.Module", torch.compile(model))
+            # Images have two sizes at most; kernels for any size would be slower for each.
+            model = cast("nn.Module", torch.compile(model, dynamic=False))
         loader = self.accelerator.prepare_data_loader(
             training_loader(self.batches, workers=self.workers)
         )

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from detector.bundle import load_bundle
+from detector.decoupling.skipping import Comparison, choose_plan
 from detector.pipeline import Pipeline
 from tests.figures.bench import Bench
 from tests.figures.figure import Figure, reported
@@ -22,8 +23,10 @@ __all__ = ["accelerator", "speed_figures"]
 
 _BATCHES = (8, 32, 64, 128)
 _CALLERS = 128
-_SLICE_S = 5.0
+_SLICE_S = 2.0
 _WARM_UPS = 3
+_LOOKED_AT = 4
+_LARGEST_SKIPPED = 32
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,7 +79,29 @@ def speed_figures(
     rows.append((f"plain network compiled, batches of {size}", speed))
     rows.append((f"served, {_CALLERS} callers with single raw images", _served(subject, device)))
     where = torch.cuda.get_device_name() if device == "cuda" else device
-    return [reported(f"{subject.name} on {where}: {name}", each.text) for name, each in rows]
+    found = [(name, speed.text) for name, speed in rows] + _skipping(pipeline, images)
+    return [reported(f"{subject.name} on {where}: {name}", text) for name, text in found]
+
+
+def _skipping(pipeline: Pipeline, images: Tensor) -> list[tuple[str, str]]:
+    """What a server's warm-up measures of leaving out closed filters, and what it decides."""
+    choice, _ = choose_plan(
+        pipeline.network, pipeline.prepared(images[:_LOOKED_AT]), _LARGEST_SKIPPED
+    )
+    served = "skipped" if choice.pays else "masked"
+    return [
+        (f"skipped / masked, {_images(each)}, served {served}", _ratio_text(each))
+        for each in (choice.alone, choice.together)
+    ]
+
+
+def _images(compared: Comparison) -> str:
+    return "one image" if compared.images == 1 else f"batches of {compared.images}"
+
+
+def _ratio_text(compared: Comparison) -> str:
+    masked, skipped = (1000 * each for each in (compared.masked_s, compared.skipped_s))
+    return f"{compared.ratio:.2f} ({skipped:.2f} / {masked:.2f} ms)"
 
 
 def _best(

@@ -8,7 +8,7 @@ from detector.decoupling.backbones import resnet20
 COUNTS = {
     Backbone.CIFAR_RESNET20: (18, 672),
     Backbone.CIFAR_RESNET56: (54, 2016),
-    Backbone.CIFAR_WIDE_RESNET8: (6, 896),
+    Backbone.CIFAR_WIDE_RESNET8: (6, 1280),
     Backbone.CIFAR_VGG19_BN: (15, 5440),
     Backbone.CIFAR_GOOGLENET: (63, 7712),
     Backbone.RESNET18: (19, 4736),
