@@ -15,7 +15,7 @@ from detector.pipeline import row_digests
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 SIDE = 32
-SIZES = (1, 2, 4, 8, 16, 32)
+LARGEST = 32
 # Gate logits go up to some tens, and kernels of a GPU add in another order than those of a CPU.
 UNDECIDED = 1e-3
 
@@ -64,14 +64,7 @@ def test_the_bundled_default_says_on_a_gpu_what_it_says_on_a_cpu(on_gpu, noise, 
 
 @pytest.mark.parametrize("level", ["fast", "standard", "thorough"])
 def test_an_image_gets_the_same_numbers_at_every_place_of_the_largest_batch(on_gpu, level):
-    assert len(row_digests(on_gpu.pipeline, level, SIZES[-1])) == 1
-
-
-@pytest.mark.parametrize("level", ["fast", "standard", "thorough"])
-def test_most_sizes_of_batch_give_the_same_numbers_and_the_others_are_told_apart(on_gpu, level):
-    largest = row_digests(on_gpu.pipeline, level, SIZES[-1])
-    alike = [size for size in SIZES if row_digests(on_gpu.pipeline, level, size) == largest]
-    assert len(alike) >= 2, f"only batches of {alike} would be served"
+    assert len(row_digests(on_gpu.pipeline, level, LARGEST)) == 1
 
 
 @pytest.mark.parametrize("way", Way)

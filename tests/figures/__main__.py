@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.figures.accelerator import accelerator
+from tests.figures.accelerator import accelerator, accelerator_at_224
 from tests.figures.accuracy import accuracy
 from tests.figures.adaptive import adaptive
 from tests.figures.attacks import attacks
@@ -49,6 +49,7 @@ _MEASUREMENTS: dict[str, Measurement] = {
     "overhead": overhead,
     "skipping": skipping,
     "accelerator": accelerator,
+    "accelerator-224": accelerator_at_224,
     "explanation": explanation,
     "overload": overload,
     "batch-independence": batch_independence,

@@ -51,11 +51,13 @@ def test_without_options_the_standard_shares_of_the_standard_recipe_are_swept(
 def test_options_reach_the_job(asked: list[tuple[Recipe, SweepOptions]]) -> None:
     shares = ["--open-share", "1", "--open-share", "0.25"]
     of_training = ["--decoupled-epochs", "3", "--settled-epochs", "2", "--seed", "7", "--bf16"]
+    of_training += ["--batch-size", "256"]
     preset = ["--preset", "wide-resnet8-cifar10", "--compile"]
     assert cli.run([*SWEEP, *shares, *of_training, *preset]) == 0
     ((recipe, options),) = asked
     wide = recipe_of(Preset.WIDE_RESNET8_CIFAR10)
-    assert recipe == wide.shortened(decoupled_epochs=3, settled_epochs=2)
+    shorter = wide.shortened(decoupled_epochs=3, settled_epochs=2)
+    assert recipe == shorter.with_batch_size(256)
     assert options.shares == (1.0, 0.25)
     assert (options.training.seed, options.training.precision) == (7, "bf16")
     assert options.training.compiled

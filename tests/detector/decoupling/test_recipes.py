@@ -139,6 +139,24 @@ def test_fewer_open_gates_are_asked_for_with_more_pressure_and_nothing_else_chan
     assert recipe.with_open_share(1.0).weights.sparsity == recipe.weights.sparsity
 
 
+@pytest.mark.parametrize("preset", Preset)
+def test_larger_steps_are_longer_and_average_over_as_many_images(preset):
+    recipe = recipe_of(preset)
+    larger = recipe.with_batch_size(4 * recipe.batch_size)
+    assert larger.batch_size == 4 * recipe.batch_size
+    for before, after in (
+        (recipe.plain, larger.plain),
+        (recipe.decoupled, larger.decoupled),
+        *([] if recipe.settled is None else [(recipe.settled, larger.settled)]),
+    ):
+        assert after.learning_rate == pytest.approx(4 * before.learning_rate)
+        assert after.average_decay == pytest.approx(before.average_decay**4)
+        same = {"learning_rate": before.learning_rate, "average_decay": before.average_decay}
+        assert replace(after, **same) == before
+    assert (larger.settled is None) == (recipe.settled is None)
+    assert recipe.with_batch_size(recipe.batch_size) == recipe
+
+
 # ---- hardening
 
 
