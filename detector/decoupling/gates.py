@@ -211,7 +211,7 @@ def saturating_sigmoid(logits: Tensor) -> Tensor:
     return (1.2 * torch.sigmoid(logits) - 0.1).clamp(0, 1)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: torch.compile of 2.11 loses such fields where it makes one
 class SemHash(Binariser):
     """Improved SemHash, the gates of training: noisy, half of the *images* hard.
 

@@ -343,7 +343,7 @@ def _wide_resnet8() -> Recipe:
     """
     longer = _short_resnet20().shortened(plain_epochs=30, decoupled_epochs=30)
     wide = longer.with_backbone(Backbone.CIFAR_WIDE_RESNET8).with_open_share(0.5)
-    return wide.with_batch_size(512)
+    return replace(wide, settled=None).with_batch_size(512)
 
 
 _RECIPES: dict[Preset, Recipe] = {
