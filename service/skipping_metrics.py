@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Info
 
-from detector.decoupling.skipping import SkippingChoice
+from detector.decoupling.skipping import SkippingPlan
 from detector.pipeline import Findings
 
 __all__ = ["SkippingMetrics"]
@@ -13,7 +13,7 @@ __all__ = ["SkippingMetrics"]
 class SkippingMetrics:
     """How many gates are open, and how each layer of the served network is computed.
 
-    The share of filters that are computed where all layers skip:
+    The share of filters that an image needs; where all layers skip, no others are computed:
 
         increase(offpath_open_gates_total[1d]) / increase(offpath_gates_total[1d])
 
@@ -30,7 +30,8 @@ class SkippingMetrics:
         )
         self._plan = Info(
             "offpath_skipping",
-            "How each layer of the served network is computed; none where nothing is skipped.",
+            "How each gated layer of the served network is computed: masked, or one of the ways to "
+            "leave closed filters out.",
             ["layer"],
             registry=registry,
         )
@@ -41,14 +42,8 @@ class SkippingMetrics:
         self._gates.inc(bits.numel())
         self._open_gates.inc(int(bits.sum()))
 
-    def served(self, choice: SkippingChoice | None) -> None:
-        """Another network is served.
-
-        Args:
-            choice: What was measured of it; None where nothing was.
-        """
+    def served(self, plan: SkippingPlan) -> None:
+        """Another network is served, whose gated layers are computed like this."""
         self._plan.clear()
-        if choice is None or not choice.pays:
-            return
-        for layer, way in choice.plan.to_json().items():
+        for layer, way in plan.to_json().items():
             self._plan.labels(layer).info({"way": way})

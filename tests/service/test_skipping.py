@@ -33,7 +33,7 @@ def test_a_server_measures_unless_it_is_told_not_to(monkeypatch: pytest.MonkeyPa
         load_settings()
 
 
-def test_the_plan_of_the_bundle_that_is_served_takes_the_place_of_the_one_before() -> None:
+def test_the_plan_of_the_network_that_is_served_takes_the_place_of_the_one_before() -> None:
     metrics = Metrics(CollectorRegistry())
 
     def ways() -> list[dict[str, str]]:
@@ -44,15 +44,13 @@ def test_the_plan_of_the_bundle_that_is_served_takes_the_place_of_the_one_before
             for sample in family.samples
         ]
 
-    metrics.skipping.served(choice(alone=0.5))
+    metrics.skipping.served(choice(alone=0.5).plan)
     assert ways() == [
         {"layer": "conv1", "way": "masked"},
         {"layer": "conv2", "way": "open-channels-multiplied"},
     ]
-    metrics.skipping.served(choice(alone=1.5))
-    assert ways() == []
-    metrics.skipping.served(None)
-    assert ways() == []
+    metrics.skipping.served(SkippingPlan.uniform(("conv2",), Way.MASKED))
+    assert ways() == [{"layer": "conv2", "way": "masked"}]
 
 
 def test_gates_of_callers_images_are_counted_and_those_of_padding_are_not() -> None:
