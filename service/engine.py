@@ -21,11 +21,11 @@ from service.codec import AnalysisCall
 from service.decoding import Decoder, require_all
 from service.drift import DriftReport, DriftWatch
 from service.engine_observer import EngineObserver
-from service.mac_metrics import count_of
 from service.metrics import Metrics
 from service.security.quotas import Quotas
 from service.settings import Settings
 from service.skipping import Skipping, tell_choice
+from service.skipping_metrics import count_of
 from service.warm_up import warm_up
 
 __all__ = ["Engine"]
@@ -52,7 +52,7 @@ class Engine:
         watches: CampaignWatches,
     ) -> None:
         self.bundle = bundle
-        self.observer = EngineObserver(metrics.batches, metrics.skipping, metrics.macs)
+        self.observer = EngineObserver(metrics.batches, metrics.skipping)
         self.decoder = Decoder(
             bundle.pipeline.preprocessing,
             limits=ImageLimits(max_pixels=settings.max_pixels),

@@ -6,7 +6,6 @@ from detector.decoupling import MacCount
 from detector.pipeline import Findings
 from service.batch_limits import BatchObserver
 from service.batch_metrics import BatchMetrics
-from service.mac_metrics import MacMetrics
 from service.skipping_metrics import SkippingMetrics
 
 __all__ = ["EngineObserver"]
@@ -21,13 +20,11 @@ class EngineObserver(BatchObserver[Findings]):
     Args:
         metrics: Who is told.
         gates: Who is told of gates.
-        macs: Who is told of multiplications.
     """
 
-    def __init__(self, metrics: BatchMetrics, gates: SkippingMetrics, macs: MacMetrics) -> None:
+    def __init__(self, metrics: BatchMetrics, gates: SkippingMetrics) -> None:
         self._metrics = metrics
         self._gates = gates
-        self._macs = macs
         self._told = 0
         self._answers = False
         self.images = 0
@@ -56,9 +53,7 @@ class EngineObserver(BatchObserver[Findings]):
         """A batch of so many callers' images of a level came to findings in so many seconds."""
         if self._answers:
             self._metrics.batch(key, images, seconds, result)
-            self._gates.batch(images, result)
-            if self.mac_count is not None:
-                self._macs.batch(self.mac_count, images, result)
+            self._gates.batch(self.mac_count, images, result)
 
     def batch_failed(self, key: str) -> None:
         """A batch of a level could not be analysed."""

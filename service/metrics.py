@@ -15,7 +15,6 @@ from service.campaign_metrics import CampaignMetrics
 from service.drift_metrics import DriftMetrics
 from service.errors import INTERNAL_REASON, STATUS_TABLE
 from service.image_metrics import ImageMetrics
-from service.mac_metrics import MacMetrics
 from service.skipping_metrics import SkippingMetrics
 
 __all__ = ["Metrics"]
@@ -38,7 +37,6 @@ class Metrics:
         bundles: Those of bundles that come and go.
         shadow: Those of a bundle that judges beside the one that answers.
         skipping: Those of closed filters.
-        macs: Those of multiplications.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -50,7 +48,6 @@ class Metrics:
         self.bundles = BundleMetrics(registry)
         self.shadow = ShadowMetrics(registry)
         self.skipping = SkippingMetrics(registry)
-        self.macs = MacMetrics(registry)
         ProcessCollector(registry=registry)
         self.requests = Counter(
             "offpath_requests",

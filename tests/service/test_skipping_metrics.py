@@ -1,4 +1,4 @@
-"""Multiplications that open gates need are counted, exactly and by layer, beside the plain ones."""
+"""Gates and multiplications are counted exactly, however late; each layer's way is told."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ from prometheus_client import CollectorRegistry
 from torch import Tensor, nn
 
 from detector.decoupling import DecoupledNetwork, MacCount
+from detector.decoupling.skipping import SkippingPlan, Way
 from detector.pipeline import Findings, Pipeline
-from service.mac_metrics import count_of
 from service.metrics import Metrics
 from service.server import DetectionServer
+from service.skipping_metrics import count_of
+
+PLAN = SkippingPlan(names=("conv1", "conv2"), ways=(Way.MASKED, Way.CHANNELS_MULTIPLIED))
 
 
 @pytest.fixture
@@ -42,6 +45,62 @@ def counted(metrics: Metrics, name: str) -> dict[str, float]:
     }
 
 
+def test_the_plan_of_the_network_that_is_served_takes_the_place_of_the_one_before() -> None:
+    metrics = Metrics(CollectorRegistry())
+
+    def ways() -> list[dict[str, str]]:
+        return [
+            sample.labels
+            for family in metrics.registry.collect()
+            if family.name == "offpath_skipping"
+            for sample in family.samples
+        ]
+
+    metrics.skipping.served(PLAN, None)
+    assert ways() == [
+        {"layer": "conv1", "way": "masked"},
+        {"layer": "conv2", "way": "open-channels-multiplied"},
+    ]
+    metrics.skipping.served(SkippingPlan.uniform(("conv2",), Way.MASKED), None)
+    assert ways() == [{"layer": "conv2", "way": "masked"}]
+
+
+@pytest.mark.parametrize("is_counted", [True, False])
+def test_gates_of_callers_images_are_counted_and_those_of_padding_are_not(
+    is_counted: bool, count: MacCount
+) -> None:
+    metrics = Metrics(CollectorRegistry())
+    bits = torch.zeros(3, 12, dtype=torch.bool)
+    bits[0, :3] = True
+    bits[2] = True
+    metrics.skipping.batch(count if is_counted else None, 2, findings(bits))
+    value = metrics.registry.get_sample_value
+    assert value("offpath_gates_total") == 24
+    assert value("offpath_open_gates_total") == 3
+
+
+def test_paths_of_two_networks_may_wait_side_by_side(count: MacCount) -> None:
+    metrics = Metrics(CollectorRegistry())
+    every = torch.ones(2, 12, dtype=torch.bool)
+    for known, bits in ((count, every), (None, every), (None, every[:, :5]), (count, every)):
+        metrics.skipping.batch(known, 2, findings(bits))
+    assert metrics.registry.get_sample_value("offpath_open_gates_total") == 2 * (3 * 12 + 5)
+    assert sum(counted(metrics, "offpath_plain_macs").values()) == 4 * count.plain
+
+
+def test_what_waits_to_be_counted_stays_few(count: MacCount) -> None:
+    metrics = Metrics(CollectorRegistry())
+    made: list[int] = []
+    kept = MacCount.kept
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            MacCount, "kept", lambda self, bits: made.append(len(bits)) or kept(self, bits)
+        )
+        for _ in range(10):
+            metrics.skipping.batch(count, 30, findings(torch.ones(32, 12, dtype=torch.bool)))
+    assert made == [150, 150]  # nobody asked for them
+
+
 def test_a_layer_needs_what_open_channels_multiply_and_what_its_module_does(
     count: MacCount,
 ) -> None:
@@ -49,7 +108,7 @@ def test_a_layer_needs_what_open_channels_multiply_and_what_its_module_does(
     bits = torch.zeros(3, 12, dtype=torch.bool)
     bits[0, [0, 2, 5]] = True  # two filters of the first layer and one of the second
     bits[2] = True  # padding
-    metrics.macs.batch(count, 2, findings(bits))
+    metrics.skipping.batch(count, 2, findings(bits))
     modules = {layer.name: layer.module.total for layer in count.layers if layer.module is not None}
     pixels = 8 * 8
     stem, head = pixels * 3 * 2, 9 * 3
@@ -71,14 +130,14 @@ def test_over_all_layers_they_are_the_totals_that_offpath_cost_tells(count: MacC
     metrics = Metrics(CollectorRegistry())
     bits = torch.rand(7, 12, generator=torch.Generator().manual_seed(0)) > 0.5
     for rows in (bits[:4], bits[4:]):
-        metrics.macs.batch(count, len(rows), findings(rows))
+        metrics.skipping.batch(count, len(rows), findings(rows))
     assert sum(counted(metrics, "offpath_needed_macs").values()) == int(count.total(bits).sum())
     assert sum(counted(metrics, "offpath_plain_macs").values()) == 7 * count.plain
 
 
 def test_every_layer_of_the_network_that_is_served_begins_at_zero(count: MacCount) -> None:
     metrics = Metrics(CollectorRegistry())
-    metrics.macs.served(count)
+    metrics.skipping.served(PLAN, count)
     zeros = dict.fromkeys(("stem", "first", "second", "head"), 0.0)
     assert counted(metrics, "offpath_needed_macs") == zeros
     assert counted(metrics, "offpath_plain_macs") == zeros
@@ -86,10 +145,10 @@ def test_every_layer_of_the_network_that_is_served_begins_at_zero(count: MacCoun
 
 def test_counts_do_not_go_back_when_another_network_is_served(count: MacCount) -> None:
     metrics = Metrics(CollectorRegistry())
-    metrics.macs.batch(count, 1, findings(torch.ones(1, 12, dtype=torch.bool)))
+    metrics.skipping.batch(count, 1, findings(torch.ones(1, 12, dtype=torch.bool)))
     before = counted(metrics, "offpath_needed_macs")
     for other in (count, None):
-        metrics.macs.served(other)
+        metrics.skipping.served(PLAN, other)
         assert counted(metrics, "offpath_needed_macs") == before
 
 
