@@ -115,11 +115,11 @@ class SkippingMetrics(Collector):
     def count_all(self) -> None:
         """Count what was put aside."""
         with self._one:
+            aside, self._aside, self._images_aside = self._aside, [], 0
             # Around a promotion, paths of two networks wait: of other layers, perhaps unknown ones.
-            for _, run in groupby(self._aside, key=lambda each: (id(each[0]), each[1].shape[1])):
+            for _, run in groupby(aside, key=lambda each: (id(each[0]), each[1].shape[1])):
                 counts, bits = zip(*run, strict=True)
                 self._count(counts[0], torch.cat(bits))
-            self._aside, self._images_aside = [], 0
 
     @override
     def collect(self) -> Iterable[Metric]:
