@@ -51,8 +51,9 @@ def cost(
     """Count what closed filters spare: multiplications (MACs) per image, layer by layer.
 
     By the rule of the paper: a convolution multiplies its open input channels with its open output
-    channels. What the modules cost that open and close them is counted as well. It is a count, not
-    a time: how much of it a machine saves depends on how it skips what is closed.
+    channels; one that reads a sum, as behind a shortcut, reads all. What the modules cost that open
+    and close them is counted as well. It is a count, not a time: how much of it a machine saves
+    depends on how it skips what is closed, which offpath serve measures as it starts, and logs.
     """
     if bundle is not None and network is not None:
         raise InvalidInputError(

@@ -7,7 +7,7 @@ from functools import partial
 import torch
 
 from detector.bundle import Bundle, skip_where_it_pays
-from detector.decoupling.skipping import SkippingChoice
+from detector.decoupling.skipping import SkippingChoice, SkippingPlan, Way
 from detector.images import ImageLimits
 from detector.pipeline import Detection, Findings, Pipeline, row_digests
 from service import codec
@@ -25,6 +25,7 @@ from service.metrics import Metrics
 from service.security.quotas import Quotas
 from service.settings import Settings
 from service.skipping import Skipping, tell_choice
+from service.skipping_metrics import count_of
 from service.warm_up import warm_up
 
 __all__ = ["Engine"]
@@ -96,6 +97,13 @@ class Engine:
         return self.bundle.manifest.digest
 
     @property
+    def plan(self) -> SkippingPlan:
+        """How each gated layer is computed."""
+        if self.skipping is None or not self.skipping.pays:
+            return SkippingPlan.uniform(self.bundle.pipeline.layout.names, Way.MASKED)
+        return self.skipping.plan
+
+    @property
     def drift_report(self) -> DriftReport | None:
         """What is known of the traffic; None where nobody looks."""
         return None if self.drift is None else self.drift.report()
@@ -119,6 +127,8 @@ class Engine:
             choose = partial(skip_where_it_pays, self.bundle, largest_batch=max(passes))
             self.skipping = await self.batcher.on_thread(choose)
             tell_choice(self.digest, self.skipping)
+        count = partial(count_of, self.bundle.pipeline)
+        self.observer.mac_count = await self.batcher.on_thread(count)
         image_seconds = await warm_up(
             self.batcher, self.image, digests=partial(row_digests, self.bundle.pipeline)
         )

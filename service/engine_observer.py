@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from detector.decoupling import MacCount
 from detector.pipeline import Findings
 from service.batch_limits import BatchObserver
 from service.batch_metrics import BatchMetrics
@@ -28,6 +29,8 @@ class EngineObserver(BatchObserver[Findings]):
         self._answers = False
         self.images = 0
         """Images admitted and not yet answered."""
+        self.mac_count: MacCount | None = None
+        """What the engine's network multiplies; None where that is not known."""
 
     @property
     def answers(self) -> bool:
@@ -50,7 +53,7 @@ class EngineObserver(BatchObserver[Findings]):
         """A batch of so many callers' images of a level came to findings in so many seconds."""
         if self._answers:
             self._metrics.batch(key, images, seconds, result)
-            self._gates.batch(images, result)
+            self._gates.batch(self.mac_count, images, result)
 
     def batch_failed(self, key: str) -> None:
         """A batch of a level could not be analysed."""

@@ -234,7 +234,7 @@ class DetectionServer:
         self._describe_bundle(engine.bundle)
         self._metrics.campaigns.active.set_function(engine.watch.active)
         self._metrics.drift.follow(engine.drift)
-        self._metrics.skipping.served(engine.skipping)
+        self._metrics.skipping.served(engine.plan, engine.observer.mac_count)
         if self._attendance is not None:
             self._attendance.cancel()
         attendance = attend(

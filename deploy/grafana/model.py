@@ -1,10 +1,10 @@
-"""Which bundle answers, what the next one would say, and whether traffic still fits it."""
+"""Which bundle answers, what the next one would say, whether traffic fits it, and what it needs."""
 
 from __future__ import annotations
 
 from deploy.grafana.dashboard import Dashboard, Row
 from deploy.grafana.panels import Facts, Lines, Mark, Query, Stat
-from deploy.grafana.queries import increase, per_second, quantile, series
+from deploy.grafana.queries import increase, per_second, quantile, series, share
 
 __all__ = ["MODEL"]
 
@@ -152,9 +152,63 @@ _DRIFT = Row(
     ),
 )
 
+_GATES = Row(
+    title="Closed filters",
+    panels=(
+        Stat(
+            title="Multiplications needed",
+            description="Of those of the network without gates, what served images need, modules "
+            "included. A count by gates: it is saved only in layers that leave closed filters out.",
+            queries=(Query(expr=share("offpath_needed_macs_total", "offpath_plain_macs_total")),),
+            unit="percentunit",
+            height=8,
+        ),
+        Lines(
+            title="Needed and open, over time",
+            description="What images need, and the share of their gates that are open. A change "
+            "without another bundle: other images come.",
+            queries=(
+                Query(
+                    expr=share("offpath_needed_macs_total", "offpath_plain_macs_total"),
+                    legend="multiplications needed",
+                ),
+                Query(
+                    expr=share("offpath_open_gates_total", "offpath_gates_total"),
+                    legend="gates open",
+                ),
+            ),
+            unit="percentunit",
+            width=6,
+        ),
+        Lines(
+            title="Needed by layer",
+            description="The same for each layer. Above 100 %: its module costs more than its "
+            "closed filters spare. Layers without gates always need all.",
+            queries=(
+                Query(
+                    expr=share("offpath_needed_macs_total", "offpath_plain_macs_total", by="layer"),
+                    legend="{{layer}}",
+                ),
+            ),
+            unit="percentunit",
+            width=7,
+            marks=(Mark(value=1, colour="orange"),),
+        ),
+        Facts(
+            title="How layers are computed",
+            description="As was the fastest when the bundle was warmed up: masked computes closed "
+            "filters too, all other ways leave them out.",
+            queries=(Query(expr=series("offpath_skipping_info")),),
+            columns=("instance", "layer", "way"),
+            width=7,
+        ),
+    ),
+)
+
 MODEL = Dashboard(
     name="model",
     title="Offpath: model",
-    description="For who calibrates: the bundle in use, what the next one would say, drift.",
-    rows=(_BUNDLE, _SHADOW, _DRIFT),
+    description="For who calibrates: the bundle in use, what the next one would say, drift, and "
+    "what gates spare.",
+    rows=(_BUNDLE, _SHADOW, _DRIFT, _GATES),
 )

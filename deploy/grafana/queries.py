@@ -14,6 +14,7 @@ __all__ = [
     "quantile",
     "recorded",
     "series",
+    "share",
     "share_within",
     "wilson",
 ]
@@ -61,6 +62,17 @@ def increase(metric: str, matchers: str = "", *, over: str = "$window", by: str 
         by: Labels that are kept, apart by commas.
     """
     return f"{_sum(by)}(increase({series(metric, matchers)}[{over}]))"
+
+
+def share(part: str, whole: str, *, by: str = "") -> str:
+    """How large a part of one counter's growth another's is.
+
+    Args:
+        part: Name of the counter of a part.
+        whole: Of the whole.
+        by: Labels that are kept, apart by commas.
+    """
+    return f"{increase(part, by=by)} / {increase(whole, by=by)}"
 
 
 def mean(histogram: str, matchers: str = "", *, by: str = "") -> str:

@@ -12,15 +12,17 @@ The rule counts what may be left out by looking at gates alone. What skipping re
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import cast
 
 import torch
 from torch import Tensor
 
-from detector.decoupling.channel_flow import ConvolutionFlow, channel_flow
+from detector.decoupling.channel_flow import ChannelRun, ConvolutionFlow, channel_flow
 from detector.decoupling.gates import ControllingModule
 from detector.decoupling.layer_shapes import LayerShape, layer_shapes
 from detector.decoupling.network import DecoupledNetwork
+from detector.decoupling.open_channels import OpenChannels
 from detector.paths import PathLayout
 
 __all__ = ["LayerMacs", "MacCount", "ModuleMacs"]
@@ -66,7 +68,7 @@ class LayerMacs:
     module: ModuleMacs | None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)  # no slots: what is made once stays in its dictionary
 class MacCount:
     r"""Multiply-accumulate operations of a decoupled network, exactly, image by image.
 
@@ -134,9 +136,15 @@ class MacCount:
                 f"bits should be bool of shape (B, {self.layout.gates}). "
                 f"Found {bits.dtype} of shape {tuple(bits.shape)}."
             )
-        # The last place stands for channels that no gate closes.
-        is_open = torch.cat([bits, bits.new_ones(len(bits), 1)], dim=1)
-        return torch.stack([_kept(layer, is_open, self.layout) for layer in self.layers], dim=1)
+        read, written = self._open_channels(bits)
+        kept = (read * written * self._pairs.to(bits.device)).to(torch.int64)
+        if any(layer.groups > 1 for layer in self.layers):
+            # The last place stands for channels that no gate closes.
+            is_open = torch.cat([bits, bits.new_ones(len(bits), 1)], dim=1)
+            for index, layer in enumerate(self.layers):
+                if layer.flow is not None and layer.groups > 1:
+                    kept[:, index] = _kept_by_groups(layer, layer.flow, is_open, self.layout)
+        return kept
 
     def total(self, bits: Tensor) -> Tensor:
         """Multiplications of the whole network for each image, modules included, int64 of (B,).
@@ -148,6 +156,14 @@ class MacCount:
             ValueError: If type or shape are others.
         """
         return self.kept(bits).sum(dim=1) + self.modules.total
+
+    @cached_property
+    def _open_channels(self) -> OpenChannels:
+        return OpenChannels([_channels(layer) for layer in self.layers], self.layout)
+
+    @cached_property
+    def _pairs(self) -> Tensor:
+        return torch.tensor([layer.pair for layer in self.layers], dtype=torch.float64)
 
 
 def _layer(shape: LayerShape, flow: ConvolutionFlow | None, network: DecoupledNetwork) -> LayerMacs:
@@ -168,16 +184,24 @@ def _layer(shape: LayerShape, flow: ConvolutionFlow | None, network: DecoupledNe
     )
 
 
-def _kept(layer: LayerMacs, is_open: Tensor, layout: PathLayout) -> Tensor:
-    """Multiplications of one layer, int64 of shape (B,)."""
+def _channels(layer: LayerMacs) -> tuple[tuple[ChannelRun, ...], ChannelRun]:
+    """What a layer reads and writes; a linear one reads all its pairs at once and writes one."""
     if layer.flow is None:
-        return is_open.new_full((len(is_open),), layer.dense, dtype=torch.int64)
-    read = _open_channels(is_open, layer.flow.input_gates(layout), layer.groups)
-    written = _open_channels(is_open, layer.flow.output_gates(layout), layer.groups)
+        every = layer.dense // layer.pair
+        return (ChannelRun(channels=every, site=None),), ChannelRun(channels=1, site=None)
+    return layer.flow.reads, layer.flow.writes
+
+
+def _kept_by_groups(
+    layer: LayerMacs, flow: ConvolutionFlow, is_open: Tensor, layout: PathLayout
+) -> Tensor:
+    """Multiplications of a layer whose groups read only their own channels, int64 of shape (B,)."""
+    read = _open_by_groups(is_open, flow.input_gates(layout), layer.groups)
+    written = _open_by_groups(is_open, flow.output_gates(layout), layer.groups)
     return layer.pair * (read * written).sum(dim=1)
 
 
-def _open_channels(is_open: Tensor, gates: Tensor, groups: int) -> Tensor:
+def _open_by_groups(is_open: Tensor, gates: Tensor, groups: int) -> Tensor:
     """How many channels of each group are open, int64 of shape (B, groups)."""
     chosen = is_open[:, gates.to(is_open.device)]  # (B, C)
     return chosen.reshape(len(chosen), groups, len(gates) // groups).sum(dim=2)

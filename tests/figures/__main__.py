@@ -17,6 +17,7 @@ from tests.figures.batch_independence import batch_independence
 from tests.figures.bench import Bench
 from tests.figures.campaigns import campaigns
 from tests.figures.cancellation import cancellation
+from tests.figures.counting import counting
 from tests.figures.drift import drift
 from tests.figures.evaluation import evaluation
 from tests.figures.explanation import explanation
@@ -24,6 +25,7 @@ from tests.figures.extract_kills import extract_kills
 from tests.figures.extract_memory import extract_memory
 from tests.figures.false_alarms import false_alarms
 from tests.figures.figure import Figure
+from tests.figures.grouping import grouping
 from tests.figures.interpretation import interpretation
 from tests.figures.lifecycle import lifecycle
 from tests.figures.mutations import mutations
@@ -47,7 +49,9 @@ _MEASUREMENTS: dict[str, Measurement] = {
     "rivals": rivals,
     "runtimes": runtimes,
     "overhead": overhead,
+    "counting": counting,
     "skipping": skipping,
+    "grouping": grouping,
     "accelerator": accelerator,
     "accelerator-224": accelerator_at_224,
     "explanation": explanation,

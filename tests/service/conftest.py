@@ -17,11 +17,11 @@ import pytest
 import torch
 from google.rpc import error_details_pb2, status_pb2
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from detector.bundle import Bundle
 from detector.conformal import ConformalTable, Promise
-from detector.decoupling import Backbone
+from detector.decoupling import Backbone, DecoupledNetwork
 from detector.errors import BudgetError, InvalidInputError
 from detector.explanation import ExplainedGate, ExplainedLayer, Explanation, NearImage, Rival
 from detector.paths import PathLayout, PathVectors
@@ -54,6 +54,21 @@ class FakeLevel:
         return 1 + len(self.copies)
 
 
+class FakeBackbone(nn.Module):
+    """The layers of the fake pipeline's paths; it is counted and never run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 2, 1)
+        self.first = nn.Conv2d(2, 3, 3, padding=1)
+        self.second = nn.Conv2d(3, 9, 3, padding=1)
+        self.head = nn.Linear(9, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = torch.relu(self.second(torch.relu(self.first(torch.relu(self.stem(images))))))
+        return cast("Tensor", self.head(features.mean(dim=(2, 3))))
+
+
 class FakePipeline:
     """Predicts the first pixel modulo 3; the score is the second pixel.
 
@@ -76,6 +91,7 @@ class FakePipeline:
         ),
     }
     default_level = LevelName.STANDARD
+    network = DecoupledNetwork(FakeBackbone())
     open_rates = torch.full((3, 12), 0.5)
     device = "cpu"
 

@@ -20,6 +20,7 @@ from offpath.v1 import detection_pb2_grpc as pb_grpc
 from torch import Tensor
 
 from detector.bundle import Bundle
+from detector.decoupling.skipping import Comparison, SkippingChoice, SkippingPlan, Way
 from detector.errors import BundleTamperedError, InvalidInputError
 from detector.pipeline import Findings, LevelName
 from service import cli
@@ -128,6 +129,40 @@ async def test_a_promoted_bundle_looks_for_drift_anew_and_the_one_before_keeps_w
     assert await line(server, "offpath_drift_alarm") == "offpath_drift_alarm 1.0"
     found = await line(server, "offpath_layer_drift_ratio")  # one line: those of the other are gone
     assert found == 'offpath_layer_drift_ratio{layer="first"} 0.5'
+
+
+async def test_the_plan_and_the_counts_of_multiplications_follow_the_bundle_that_answers(
+    engines: Engines, server: DetectionServer, images: Any
+) -> None:
+    async def plan() -> str:
+        return await line(server, 'offpath_skipping_info{layer="second"')
+
+    async def plain_of_second() -> float:
+        found = await line(server, 'offpath_plain_macs_total{layer="second"}')
+        return float(found.split()[1])
+
+    await engines.load(folder("second"))
+    assert engines.standby is not None
+    faster = Comparison(images=1, masked_s=1.0, skipped_s=0.5)
+    engines.standby.skipping = SkippingChoice(
+        plan=SkippingPlan.uniform(("first", "second"), Way.CHANNELS_MULTIPLIED),
+        alone=faster,
+        together=faster,
+    )
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        stub = pb_grpc.DetectionServiceStub(channel)
+        engines.start_shadow(1.0)
+        assert "masked" in await plan()
+        await stub.Detect(request(images))
+        await settled(lambda: engines.shadow.report.calls == 1)
+        of_one = await plain_of_second()  # the shadow's are not counted
+        assert of_one == 8 * 8 * 9 * 3 * 9
+        engines.promote(SECOND)
+        assert "open-channels-multiplied" in await plan()
+        await stub.Detect(request(images))
+        assert await plain_of_second() == 2 * of_one
+        engines.roll_back()
+        assert "masked" in await plan()
 
 
 async def test_what_the_shadow_judges_is_not_looked_at_for_drift(

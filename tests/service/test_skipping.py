@@ -1,17 +1,12 @@
-"""What a server does about closed filters: a setting, a line of log, and metrics."""
+"""What a server does about closed filters: a setting, and a line of log."""
 
 from __future__ import annotations
 
 import logging
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
-import torch
-from prometheus_client import CollectorRegistry
 
 from detector.decoupling.skipping import Comparison, SkippingChoice, SkippingPlan, Way
-from service.metrics import Metrics
 from service.settings import Settings, SettingsError, load_settings
 from service.skipping import Skipping, tell_choice
 
@@ -31,38 +26,6 @@ def test_a_server_measures_unless_it_is_told_not_to(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("OFFPATH_SKIPPING", "always")
     with pytest.raises(SettingsError, match="auto"):
         load_settings()
-
-
-def test_the_plan_of_the_bundle_that_is_served_takes_the_place_of_the_one_before() -> None:
-    metrics = Metrics(CollectorRegistry())
-
-    def ways() -> list[dict[str, str]]:
-        return [
-            sample.labels
-            for family in metrics.registry.collect()
-            if family.name == "offpath_skipping"
-            for sample in family.samples
-        ]
-
-    metrics.skipping.served(choice(alone=0.5))
-    assert ways() == [
-        {"layer": "conv1", "way": "masked"},
-        {"layer": "conv2", "way": "open-channels-multiplied"},
-    ]
-    metrics.skipping.served(choice(alone=1.5))
-    assert ways() == []
-    metrics.skipping.served(None)
-    assert ways() == []
-
-
-def test_gates_of_callers_images_are_counted_and_those_of_padding_are_not() -> None:
-    metrics = Metrics(CollectorRegistry())
-    bits = torch.tensor([[True, True, False, True], [False] * 4, [True] * 4])
-    result: Any = SimpleNamespace(path=SimpleNamespace(bits=bits))
-    metrics.skipping.batch(2, result)
-    value = metrics.registry.get_sample_value
-    assert value("offpath_gates_total") == 8
-    assert value("offpath_open_gates_total") == 3
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,10 @@ from typing import Any, cast
 
 from torch import Tensor, fx, nn
 
+from detector.decoupling.channel_flow import channel_flow
 from detector.decoupling.gates import ControllingModule
 from detector.decoupling.network import DecoupledNetwork
-from detector.decoupling.skipping.convolution import Convolution
+from detector.decoupling.skipping.convolution import Convolution, OpaqueConvolution
 from detector.decoupling.skipping.features import Features, dense
 from detector.decoupling.skipping.folding import folded
 from detector.decoupling.skipping.gated_layer import GatedLayer
@@ -53,11 +54,29 @@ class Compiler:
         self._modules = dict(network.backbone.named_modules())
         self._sites = {site.convolution: site for site in network.sites}
         self._controllers = dict(zip(self._sites, network.controllers, strict=True))
+        self._reads_gated = {
+            flow.convolution
+            for flow in channel_flow(network.backbone, network.sites)
+            if flow.reads_gated
+        }
         self._convolutions: dict[fx.Node, tuple[_Chain, Convolution]] = {
             node: self._convolution(node)
             for node in self._graph.nodes
             if node.op == "call_module" and isinstance(self._modules[str(node.target)], nn.Conv2d)
         }
+
+    def ways_of(self, layer: str) -> tuple[Way, ...]:
+        """The ways of a gated layer that differ; the others would compute what one of these does.
+
+        Args:
+            layer: Its name in the layout.
+        """
+        convolutions = {str(node.target): found for node, (_, found) in self._convolutions.items()}
+        if isinstance(convolutions[layer], OpaqueConvolution):
+            return (Way.MASKED,)
+        if layer not in self._reads_gated:
+            return (Way.MASKED, Way.FILTERS_CONVOLVED, Way.FILTERS_MULTIPLIED)
+        return tuple(Way)
 
     def program(self, plan: SkippingPlan) -> Program:
         """The network as a plan has it.

@@ -51,7 +51,7 @@ class SkippingChoice:
     """What was measured of a network, and what follows.
 
     Args:
-        plan: The fastest way of each layer.
+        plan: The fastest way of each layer, of those that its convolution and what it reads allow.
         alone: One image.
         together: The largest batch.
     """
@@ -120,7 +120,10 @@ def _fastest_ways(compiler: Compiler, images: Tensor) -> tuple[Way, ...]:
         way: [statistics.median(column) for column in zip(*rows, strict=True)]
         for way, rows in seconds.items()
     }
-    return tuple(min(Way, key=lambda way: medians[way][layer]) for layer in range(len(names)))
+    return tuple(
+        min(compiler.ways_of(name), key=lambda way: medians[way][layer])
+        for layer, name in enumerate(names)
+    )
 
 
 @torch.inference_mode()

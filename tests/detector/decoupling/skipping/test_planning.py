@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+from torch import nn
 
 from detector.decoupling import Backbone, build_backbone
 from detector.decoupling.skipping import (
@@ -15,6 +16,7 @@ from detector.decoupling.skipping import (
     Way,
     choose_plan,
 )
+from detector.decoupling.skipping.compiling import Compiler
 
 
 def choice(alone, together):
@@ -66,6 +68,33 @@ def test_every_layer_is_measured_and_the_network_that_comes_of_it_follows_the_pl
     torch.testing.assert_close(
         skipping(images).class_logits, expected.class_logits, rtol=1e-4, atol=1e-4
     )
+
+
+class Grouped(nn.Module):
+    """A convolution that cannot leave anything out, before one that can."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3)
+        self.grouped = nn.Conv2d(4, 6, 3, groups=2)
+        self.last = nn.Conv2d(6, 8, 3)
+        self.fc = nn.Linear(8, 2)
+
+    def forward(self, images):
+        features = torch.relu(self.grouped(torch.relu(self.stem(images))))
+        return self.fc(torch.relu(self.last(features)).mean(dim=(2, 3)))
+
+
+def test_a_plan_names_no_way_that_a_layer_is_not_computed_in(decouple):
+    compiler = Compiler(decouple(Grouped()))
+    assert compiler.ways_of("grouped") == (Way.MASKED,)
+    assert compiler.ways_of("last") == tuple(Way)
+    residual = Compiler(decouple(build_backbone(Backbone.CIFAR_RESNET20, 10)))
+    filters_alone = (Way.MASKED, Way.FILTERS_CONVOLVED, Way.FILTERS_MULTIPLIED)
+    assert residual.ways_of("layer1.0.conv1") == filters_alone  # it reads a sum: all channels
+    assert residual.ways_of("layer1.0.conv2") == tuple(Way)
+    found, _ = choose_plan(decouple(Grouped()), torch.randn(2, 3, 9, 9), 2)
+    assert found.plan.ways[found.plan.names.index("grouped")] is Way.MASKED
 
 
 def test_the_largest_batch_may_be_larger_than_the_images_at_hand(decouple):
