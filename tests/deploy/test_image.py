@@ -87,7 +87,7 @@ def test_the_base_has_a_version_and_every_stage_stands_on_it(
     defaults = dict(argument.split("=") for argument in of(stages[""], "ARG"))
     assert re.fullmatch(r"python:3\.\d+-slim-[a-z]+", defaults["PYTHON_IMAGE"])
     outside = {of(stage, "FROM")[0].split()[0] for stage in stages.values() if of(stage, "FROM")}
-    assert outside - set(stages) == {"${PYTHON_IMAGE}", "scratch", "environment-${VARIANT}"}
+    assert outside - set(stages) == {"${PYTHON_IMAGE}", "scratch", "environment-${VARIANT:-cpu}"}
     assert {"environment-cpu", "environment-cuda"} <= set(stages)
     assert defaults["VARIANT"] == "cpu"
 
