@@ -16,7 +16,8 @@ import psutil
 
 __all__ = ["RayCluster", "environment", "running_cluster", "until"]
 
-_WAIT_S = 120.0
+_WAIT_S = 240.0
+"""On a busy machine Ray's workers alone take minutes to start."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,7 +97,7 @@ def environment(address: str | None = None) -> dict[str, str]:
 
 
 def until(holds: Callable[[], bool]) -> None:
-    """Wait for something, two minutes at most."""
+    """Wait for something, some minutes at most."""
     end = time.monotonic() + _WAIT_S
     while not holds():
         assert time.monotonic() < end, "waited too long"

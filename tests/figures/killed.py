@@ -94,7 +94,7 @@ def run_on_ray_killed(extraction: Extraction, output: Path) -> int:
         output: Where to, a new folder.
 
     Returns:
-        How many files were there when it was killed.
+        How many files were there when it was killed; all where there was none to kill.
 
     Raises:
         subprocess.CalledProcessError: If the command does not end with exit code 0.
@@ -106,7 +106,12 @@ def run_on_ray_killed(extraction: Extraction, output: Path) -> int:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        until(lambda: _files(output) >= _BEFORE_LOSS and cluster.kill_one_at_work())
+        until(
+            lambda: (
+                process.poll() is not None
+                or (_files(output) >= _BEFORE_LOSS and cluster.kill_one_at_work())
+            )
+        )
         there = _files(output)
         if process.wait():
             raise subprocess.CalledProcessError(process.returncode, process.args)
