@@ -173,6 +173,12 @@ def test_it_asks_for_its_own_health_in_the_clear(final: list[tuple[str, str]]) -
     assert of(final, "EXPOSE") == [" ".join(map(str, ports))]
 
 
+def test_a_container_with_a_gpu_gets_the_driver_s_part_for_computing(
+    final: list[tuple[str, str]],
+) -> None:
+    assert "NVIDIA_DRIVER_CAPABILITIES=compute,utility" in " ".join(of(final, "ENV")).split()
+
+
 def test_the_server_gets_the_signal_to_drain(final: list[tuple[str, str]]) -> None:
     # Lists, not lines: a shell between would keep SIGTERM to itself.
     assert json.loads(of(final, "ENTRYPOINT")[0]) == ["offpath"]
