@@ -17,6 +17,7 @@ from tests.missing import program_missing
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = ROOT / "deploy" / "docker" / "Dockerfile"
+RECIPES = (DOCKERFILE, ROOT / "deploy" / "ray" / "Dockerfile")
 WITHOUT_TORCH = ROOT / "deploy" / "docker" / "without_torch.awk"
 PINS = ROOT / "requirements" / "serve.txt"
 PIN = re.compile(r"^([a-z0-9.-]+)==\S+", re.MULTILINE)
@@ -71,8 +72,9 @@ def hadolint(text: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_linter_finds_nothing() -> None:
-    done = hadolint(DOCKERFILE.read_text())
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.parent.name)
+def test_the_linter_finds_nothing(recipe: Path) -> None:
+    done = hadolint(recipe.read_text())
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
