@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import torch
 from safetensors import SafetensorError
@@ -102,9 +103,9 @@ def save_bundle(
         StorageError: If it cannot be written, or the folder holds something else than a bundle.
     """
     check_replaceable(folder)
-    temporary = folder.absolute().with_name(f".{folder.absolute().name}.{os.getpid()}.part")
+    # Not by process: those of two machines that share a folder can have the same number.
+    temporary = folder.absolute().with_name(f".{folder.absolute().name}.{uuid4().hex}.part")
     try:
-        shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         manifest = _write(temporary, pipeline, info, provenance)
         if model_card is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -64,20 +65,26 @@ def check_nothing_else(folder: Path) -> None:
 
 
 def check_replaceable(folder: Path) -> None:
-    """Refuse to replace a folder of anything else than a bundle.
+    """Refuse to replace a folder of anything else than a bundle, or to write where nobody may.
 
     Args:
         folder: Where a bundle is to be written.
 
     Raises:
-        StorageError: If it is no folder, or holds something else.
+        StorageError: If it is no folder, holds something else, or cannot be made.
     """
     try:
+        around = next(each for each in folder.absolute().parents if each.exists())
         strange = _strange(folder) if folder.exists() else []
     except OSError as error:
         raise StorageError(
             f"{folder} should be a folder. Found: {error.strerror}. Choose another."
         ) from error
+    if not around.is_dir() or not os.access(around, os.W_OK):
+        raise StorageError(
+            f"{folder} should be in a folder that can be written. Found that {around} "
+            f"{'cannot' if around.is_dir() else 'is a file'}. Choose another."
+        )
     if strange:
         raise StorageError(
             f"{folder} should be new, empty or a bundle. Found {_listed(strange)} in it. "

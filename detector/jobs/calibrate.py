@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from detector.bundle import BundleManifest, save_bundle
+from detector.bundle.folder import check_replaceable
 from detector.conformal import ConformalTable, Guarantee, Promise
 from detector.decoupling import DecoupledNetwork
 from detector.errors import DataError, InvalidInputError
@@ -113,8 +114,10 @@ def calibrate(options: CalibrateOptions, *, engine: Engine | None = None) -> Cal
         CalibrationError: If there are too few images for the promise; nothing is written then.
         EngineError: If the engine is lost.
         DataError: If table or network cannot be used, or do not belong together.
-        StorageError: If the bundle cannot be written.
+        StorageError: If the bundle cannot be written; as far as that can be told beforehand, before
+            the long work.
     """
+    check_replaceable(options.output)
     network, info = load_network(options.network)
     table = PathTable(options.table)
     _check_same_network(table, network, info, options)

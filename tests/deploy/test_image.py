@@ -17,6 +17,7 @@ from tests.missing import program_missing
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = ROOT / "deploy" / "docker" / "Dockerfile"
+RECIPES = (DOCKERFILE, ROOT / "deploy" / "ray" / "Dockerfile")
 WITHOUT_TORCH = ROOT / "deploy" / "docker" / "without_torch.awk"
 PINS = ROOT / "requirements" / "serve.txt"
 PIN = re.compile(r"^([a-z0-9.-]+)==\S+", re.MULTILINE)
@@ -71,8 +72,9 @@ def hadolint(text: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_linter_finds_nothing() -> None:
-    done = hadolint(DOCKERFILE.read_text())
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.parent.name)
+def test_the_linter_finds_nothing(recipe: Path) -> None:
+    done = hadolint(recipe.read_text())
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
@@ -87,7 +89,7 @@ def test_the_base_has_a_version_and_every_stage_stands_on_it(
     defaults = dict(argument.split("=") for argument in of(stages[""], "ARG"))
     assert re.fullmatch(r"python:3\.\d+-slim-[a-z]+", defaults["PYTHON_IMAGE"])
     outside = {of(stage, "FROM")[0].split()[0] for stage in stages.values() if of(stage, "FROM")}
-    assert outside - set(stages) == {"${PYTHON_IMAGE}", "scratch", "environment-${VARIANT}"}
+    assert outside - set(stages) == {"${PYTHON_IMAGE}", "scratch", "environment-${VARIANT:-cpu}"}
     assert {"environment-cpu", "environment-cuda"} <= set(stages)
     assert defaults["VARIANT"] == "cpu"
 
@@ -171,6 +173,12 @@ def test_it_asks_for_its_own_health_in_the_clear(final: list[tuple[str, str]]) -
     settings = Settings()
     ports = [settings.port, settings.metrics_port, int(environment["OFFPATH_HEALTH_PORT"])]
     assert of(final, "EXPOSE") == [" ".join(map(str, ports))]
+
+
+def test_a_container_with_a_gpu_gets_the_driver_s_part_for_computing(
+    final: list[tuple[str, str]],
+) -> None:
+    assert "NVIDIA_DRIVER_CAPABILITIES=compute,utility" in " ".join(of(final, "ENV")).split()
 
 
 def test_the_server_gets_the_signal_to_drain(final: list[tuple[str, str]]) -> None:

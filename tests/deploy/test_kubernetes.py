@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from service import server
 from service.metrics import Metrics
 from service.servicer import SERVICE_NAME
 from service.settings import Settings, load_settings
+from tests.deploy.metric_names import RULES
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "kubernetes"
@@ -26,13 +29,24 @@ OVERLAYS = ("cpu", "gpu")
 OBJECTS = sorted(set((FOLDER / "base").glob("*.yaml")) - {FOLDER / "base" / "kustomization.yaml"})
 # From the first with gRPC probes and all other fields in use, to the newest whose schema there is.
 VERSIONS = ("1.27", "1.37")
-# Part of no cluster by itself; its fields are compared with those of the other objects below.
-WITHOUT_SCHEMA = "ServiceMonitor"
+# Part of no cluster by themselves; their fields are compared with those of others below.
+WITHOUT_SCHEMA = {"ServiceMonitor", "PrometheusRule"}
 RENDER_S = 60.0
 
 
 def documents(text: str) -> list[dict[str, Any]]:
     return [each for each in yaml.safe_load_all(text) if each is not None]
+
+
+def rendered(folder: Path) -> list[dict[str, Any]]:
+    """What kustomize makes of a folder."""
+    commands = (["kustomize", "build", str(folder)], ["kubectl", "kustomize", str(folder)])
+    command = next((each for each in commands if shutil.which(each[0])), None)
+    if command is None:
+        pytest.skip("Overlays are put together by kustomize or kubectl; neither is on the path.")
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=RENDER_S)
+    assert (done.returncode, done.stderr) == (0, "")
+    return documents(done.stdout)
 
 
 @pytest.fixture(scope="module", params=OVERLAYS)
@@ -43,14 +57,7 @@ def overlay(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def objects(overlay: str) -> dict[str, dict[str, Any]]:
     """What an overlay makes, by kind; there is one of each."""
-    folder = str(FOLDER / "overlays" / overlay)
-    commands = (["kustomize", "build", folder], ["kubectl", "kustomize", folder])
-    command = next((each for each in commands if shutil.which(each[0])), None)
-    if command is None:
-        pytest.skip("Overlays are put together by kustomize or kubectl; neither is on the path.")
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=RENDER_S)
-    assert (done.returncode, done.stderr) == (0, "")
-    found = documents(done.stdout)
+    found = rendered(FOLDER / "overlays" / overlay)
     assert len({each["kind"] for each in found}) == len(found)
     return {each["kind"]: each for each in found}
 
@@ -87,7 +94,7 @@ def settings(
 @pytest.mark.parametrize("path", OBJECTS, ids=lambda path: path.stem)
 def test_each_file_follows_the_schema(path: Path, version: str) -> None:
     (found,) = documents(path.read_text())
-    if found["kind"] == WITHOUT_SCHEMA:
+    if found["kind"] in WITHOUT_SCHEMA:
         with pytest.raises(kubernetes_validate.SchemaNotFoundError):
             kubernetes_validate.validate(found, version, strict=True)
     else:
@@ -99,7 +106,7 @@ def test_what_the_overlays_make_follows_the_schemas(
     objects: dict[str, dict[str, Any]], version: str
 ) -> None:
     for kind, found in objects.items():
-        if kind != WITHOUT_SCHEMA:
+        if kind not in WITHOUT_SCHEMA:
             kubernetes_validate.validate(found, version, strict=True)
 
 
@@ -241,6 +248,26 @@ def test_prometheus_finds_the_metrics_under_the_name_that_alerts_know(
     scraped = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
     (job,) = scraped["scrape_configs"]
     assert service["metadata"]["labels"][monitor["jobLabel"]] == job["job_name"]
+
+
+def test_the_operator_gets_the_rules_that_prometheus_has(tmp_path: Path) -> None:
+    committed = FOLDER / "base" / "prometheus-rule.yaml"
+    fresh = tmp_path / committed.name
+    command = [sys.executable, "-m", "deploy.kubernetes", str(fresh)]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=60)
+    assert committed.read_text() == fresh.read_text(), "run python -m deploy.kubernetes"
+    (found,) = documents(fresh.read_text())
+    groups = [group for path in RULES for group in yaml.safe_load(path.read_text())["groups"]]
+    assert found["spec"] == {"groups": groups}
+
+
+def test_grafana_s_sidecar_finds_the_dashboards() -> None:
+    (found,) = rendered(ROOT / "deploy" / "grafana")
+    assert found["metadata"]["labels"] == {"grafana_dashboard": "1"}
+    files = (ROOT / "deploy" / "grafana" / "dashboards").iterdir()
+    assert found["data"] == {path.name: path.read_text() for path in files}
+    # What `kubectl apply` remembers of an object has to fit into an annotation.
+    assert len(json.dumps(found)) < 262_144
 
 
 def test_the_network_lets_in_calls_and_scrapes_and_lets_nothing_out(

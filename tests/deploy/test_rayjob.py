@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 from types import SimpleNamespace
@@ -92,3 +93,14 @@ def test_head_and_workers_are_the_same_program_with_the_same_threads(
     version = job["spec"]["rayClusterSpec"]["rayVersion"]
     recipe = (FOLDER / "Dockerfile").read_text()
     assert f"RAY_IMAGE=rayproject/ray:{version}-py311-" in recipe
+
+
+def test_its_image_copies_what_the_builder_sees() -> None:
+    recipe = (FOLDER / "Dockerfile").read_text()
+    copied = {
+        source
+        for line in re.findall(r"^COPY --chown=\S+ (.+)$", recipe, re.MULTILINE)
+        for source in line.split()[:-1]
+    }
+    seen = (FOLDER.parents[1] / ".dockerignore").read_text().splitlines()
+    assert {"detector", "service"} <= copied <= {line.removeprefix("!") for line in seen}

@@ -11,7 +11,8 @@ from detector.jobs.calibrate import CalibrateOptions, calibrate
 from tests.figures.bench import Bench
 from tests.figures.figure import Figure
 from tests.figures.image_folders import write_images
-from tests.figures.killed import Extraction, files_of, run_killed
+from tests.figures.killed import Extraction, files_of, run_killed, run_on_ray_killed
+from tests.ray_cluster import environment
 
 __all__ = ["extract_kills"]
 
@@ -25,35 +26,62 @@ _ALPHA = 0.3
 
 
 def extract_kills(bench: Bench) -> list[Figure]:
-    """SIGKILL at twenty random points of one table, then calibration of it and of another one."""
+    """SIGKILL at twenty points of one table and of a Ray worker at another; then calibration."""
     with tempfile.TemporaryDirectory(prefix="offpath-figures-") as name:
         folder = Path(name)
         write_images(bench, folder / "data", _A_CLASS)
-        network = DEFAULT_BUNDLE / NETWORK
-        extraction = Extraction(data=folder / "data", network=network, options=[*_OPTIONS, *_SIZES])
-        extraction.run(folder / "undisturbed")
-        killed = run_killed(extraction, folder / "killed", kills=_KILLS)
-        expected, found = (files_of(folder / each) for each in ("undisturbed", "killed"))
-        differing = {each for each in expected | found if expected.get(each) != found.get(each)}
-        bundles = [
-            calibrate(
-                CalibrateOptions(
-                    table=folder / each,
-                    network=network,
-                    output=folder / f"{each}-bundle",
-                    alpha=_ALPHA,
-                    folds=0,
-                )
-            ).manifest.files
-            for each in ("undisturbed", "killed")
-        ]
-    same = bundles[0] == bundles[1]
-    return [
-        Figure(
-            name=f"extract after kill -9 at {_KILLS} random points",
-            target="the same table and bundle",
-            measured=f"{len(differing)} of {len(expected)} files differ after {killed} kills; "
-            f"{'the same' if same else 'another'} bundle",
-            holds=not differing and same and killed == _KILLS,
+        extraction = Extraction(
+            data=folder / "data",
+            network=DEFAULT_BUNDLE / NETWORK,
+            options=[*_OPTIONS, *_SIZES],
+            environment=environment(),
         )
-    ]
+        undisturbed, here, on_ray = (folder / each for each in ("undisturbed", "here", "on-ray"))
+        extraction.run(undisturbed)
+        killed = run_killed(extraction, here, kills=_KILLS)
+        lost = run_on_ray_killed(extraction, on_ray)
+        return [
+            _figure(
+                f"extract after kill -9 at {_KILLS} random points",
+                undisturbed,
+                here,
+                found=f"{killed} kills",
+                as_planned=killed == _KILLS,
+            ),
+            _figure(
+                "extract on Ray after kill -9 of one of two workers",
+                undisturbed,
+                on_ray,
+                found=f"a worker lost at {lost} files",
+                as_planned=lost < len(files_of(undisturbed)),
+            ),
+        ]
+
+
+def _figure(
+    name: str, undisturbed: Path, disturbed: Path, *, found: str, as_planned: bool
+) -> Figure:
+    """Two tables, file by file, and their bundles."""
+    expected, files = files_of(undisturbed), files_of(disturbed)
+    differing = {each for each in expected | files if expected.get(each) != files.get(each)}
+    same = _bundle_of(undisturbed) == _bundle_of(disturbed)
+    return Figure(
+        name=name,
+        target="the same table and bundle",
+        measured=f"{len(differing)} of {len(expected)} files differ after {found}; "
+        f"{'the same' if same else 'another'} bundle",
+        holds=not differing and same and as_planned,
+    )
+
+
+def _bundle_of(table: Path) -> dict[str, str]:
+    """Digest of each file of a bundle that is calibrated on a table."""
+    with tempfile.TemporaryDirectory(prefix="offpath-figures-") as output:
+        options = CalibrateOptions(
+            table=table,
+            network=DEFAULT_BUNDLE / NETWORK,
+            output=Path(output) / "bundle",
+            alpha=_ALPHA,
+            folds=0,
+        )
+        return dict(calibrate(options).manifest.files)

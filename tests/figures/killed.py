@@ -5,15 +5,19 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-__all__ = ["Extraction", "files_of", "run_killed"]
+from tests.ray_cluster import environment, running_cluster, until
+
+__all__ = ["Extraction", "files_of", "run_killed", "run_on_ray_killed"]
 
 _POLL_S = 0.002
+_BEFORE_LOSS = 10
+"""Files that are there before a worker is lost."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,11 +28,13 @@ class Extraction:
         data: The images.
         network: The network's file.
         options: Further options.
+        environment: What its process finds in its environment; what this one has by default.
     """
 
     data: Path
     network: Path
     options: Sequence[str]
+    environment: Mapping[str, str] | None = None
 
     def command(self, output: Path | str) -> list[str]:
         """The command as a process runs it."""
@@ -41,7 +47,7 @@ class Extraction:
         Raises:
             subprocess.CalledProcessError: If it does not end with exit code 0.
         """
-        subprocess.run(self.command(output), check=True, capture_output=True)
+        subprocess.run(self.command(output), check=True, capture_output=True, env=self.environment)
 
 
 def run_killed(extraction: Extraction, output: Path, *, kills: int, seed: int = 0) -> int:
@@ -65,7 +71,10 @@ def run_killed(extraction: Extraction, output: Path, *, kills: int, seed: int = 
         before = _files(output)
         more, late = int(generator.integers(1, 4)), bool(generator.integers(2))
         process = subprocess.Popen(
-            extraction.command(output), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            extraction.command(output),
+            env=extraction.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         started = _wait_for(process, output, before + 1)
         reached = _wait_for(process, output, before + more)
@@ -75,6 +84,38 @@ def run_killed(extraction: Extraction, output: Path, *, kills: int, seed: int = 
         killed += process.wait() < 0
     extraction.run(output)
     return killed
+
+
+def run_on_ray_killed(extraction: Extraction, output: Path) -> int:
+    """Extract on a Ray cluster of two workers, and kill one at work when some files are there.
+
+    Args:
+        extraction: What is extracted, with the environment of `tests.ray_cluster`.
+        output: Where to, a new folder.
+
+    Returns:
+        How many files were there when it was killed; all where there was none to kill.
+
+    Raises:
+        subprocess.CalledProcessError: If the command does not end with exit code 0.
+    """
+    with running_cluster() as cluster:
+        process = subprocess.Popen(
+            [*extraction.command(output), "--engine", "ray"],
+            env=environment(cluster.address),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        until(
+            lambda: (
+                process.poll() is not None
+                or (_files(output) >= _BEFORE_LOSS and cluster.kill_one_at_work())
+            )
+        )
+        there = _files(output)
+        if process.wait():
+            raise subprocess.CalledProcessError(process.returncode, process.args)
+    return there
 
 
 def files_of(folder: Path) -> dict[str, bytes]:

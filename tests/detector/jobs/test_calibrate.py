@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from detector.bundle import load_bundle
 from detector.conformal import Guarantee
-from detector.errors import CalibrationError, DataError, InvalidInputError
+from detector.errors import CalibrationError, DataError, InvalidInputError, StorageError
 from detector.jobs.calibrate import CalibrateOptions, calibrate
 from detector.path_table import CLEAN, SplitName
 from detector.pipeline import LevelName, Verdict
@@ -212,6 +212,19 @@ def test_too_few_images_of_a_class_are_refused_and_nothing_is_written(
     with pytest.raises(CalibrationError, match=found):
         calibrate(dataclasses.replace(options, table=table, guarantee=guarantee))
     assert not options.output.exists()
+
+
+@pytest.mark.parametrize("output", ["notes", "file/bundle"])
+def test_an_output_that_cannot_become_a_bundle_is_refused_before_the_long_work(
+    options, tmp_path, output
+):
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "thesis.tex").write_text("years of work")
+    (tmp_path / "file").write_text("x")
+    # A table that is not there is the first thing that the work itself would complain of.
+    nothing = dataclasses.replace(options, table=tmp_path / "none", output=tmp_path / output)
+    with pytest.raises(StorageError, match=r"thesis\.tex|file is a file"):
+        calibrate(nothing)
 
 
 def test_a_plain_promise_takes_fewer_images(options, make_table, tmp_path):

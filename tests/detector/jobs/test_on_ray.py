@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import socket
 import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 from PIL import Image
 from safetensors.torch import load_file
@@ -21,6 +15,7 @@ from safetensors.torch import load_file
 from detector.decoupling import Backbone
 from detector.weights import NetworkInfo, build_network, save_weights
 from tests.object_store import CREDENTIALS, Bucket
+from tests.ray_cluster import RayCluster, environment, running_cluster, until
 
 pytest.importorskip("ray", reason="the ray extra is not installed")
 
@@ -29,46 +24,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 CLASSES = ("a", "b", "c", "d")
 TEST_IMAGES = 25  # of each class
 SHARDS = 2 * len(CLASSES) * TEST_IMAGES // 10
-WAIT_S = 120.0
 
 Command = Callable[..., subprocess.Popen[str]]
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[tuple[str, psutil.Process]]:
-    """Address and first process of a cluster of two workers.
-
-    Its folder has a short name: those of its sockets may have 107 letters.
-    """
-    with socket.create_server(("127.0.0.1", 0)) as free, tempfile.TemporaryDirectory() as folder:
-        port = free.getsockname()[1]
-        free.close()
-        options = {
-            "port": port,
-            "num-cpus": 2,
-            "object-store-memory": 100 * 2**20,
-            "include-dashboard": "false",
-            "temp-dir": folder,
-        }
-        started = subprocess.Popen(
-            [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"]
-            + [f"--{name}={value}" for name, value in options.items()]
-            + ["--disable-usage-stats"],
-            env={**environment(), **CREDENTIALS},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        first = psutil.Process(started.pid)
-        try:
-            until(lambda: answers(port))
-            yield f"127.0.0.1:{port}", first
-        finally:
-            family = [*first.children(recursive=True), first]
-            started.terminate()
-            started.wait(WAIT_S)
-            _, alive = psutil.wait_procs(family, timeout=10)
-            for process in alive:
-                process.kill()
+def cluster() -> Iterator[RayCluster]:
+    with running_cluster(CREDENTIALS) as cluster:
+        yield cluster
 
 
 @pytest.fixture
@@ -111,16 +74,6 @@ def extract(data: Path, network: Path) -> Command:
     return run
 
 
-def environment(address: str | None = None) -> dict[str, str]:
-    return {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-        "RAY_AUTH_MODE": "disabled",  # of this machine alone, for a minute
-        "RAY_ADDRESS": address or "",
-    }
-
-
 def offpath(*arguments: object, address: str | None = None) -> subprocess.Popen[str]:
     engine = ["--engine", "ray"] if address else []
     return subprocess.Popen(
@@ -138,44 +91,18 @@ def finished(process: subprocess.Popen[str]) -> tuple[int, str]:
     return process.returncode, written
 
 
-def until(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + WAIT_S
-    while not holds():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.02)
-
-
-def answers(port: int) -> bool:
-    with socket.socket() as asking:
-        return asking.connect_ex(("127.0.0.1", port)) == 0
-
-
 def shards(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.glob("*.parquet")}
 
 
-def kill_one_at_work(first: psutil.Process) -> bool:
-    """End a process of a cluster that does a piece of work just now; False where none does."""
-    for process in first.children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            if process.name().startswith("ray::_do"):
-                process.suspend()  # or it might finish in between
-                if process.name().startswith("ray::_do"):
-                    process.kill()
-                    return True
-                process.resume()
-    return False
-
-
 def test_a_worker_that_is_killed_half_way_changes_nothing(
-    cluster: tuple[str, psutil.Process], extract: Command, tmp_path: Path
+    cluster: RayCluster, extract: Command, tmp_path: Path
 ) -> None:
-    address, first = cluster
     here, there = tmp_path / "here", tmp_path / "there"
     assert finished(extract(here))[0] == 0
-    running = extract(there, address)
+    running = extract(there, cluster.address)
     # One worker may still be starting on a busy machine when the other has made many shards.
-    until(lambda: len(shards(there)) >= SHARDS // 4 and kill_one_at_work(first))
+    until(lambda: len(shards(there)) >= SHARDS // 4 and cluster.kill_one_at_work())
     assert len(shards(there)) < SHARDS
     code, written = finished(running)
     assert code == 0, written
@@ -187,13 +114,12 @@ def test_a_worker_that_is_killed_half_way_changes_nothing(
 
 
 def test_what_goes_wrong_on_a_worker_is_one_sentence_and_costs_no_finished_shard(
-    cluster: tuple[str, psutil.Process], extract: Command, data: Path, tmp_path: Path
+    cluster: RayCluster, extract: Command, data: Path, tmp_path: Path
 ) -> None:
-    address, _ = cluster
     output, image = tmp_path / "table", data / "test" / CLASSES[-1] / "3.png"
     whole = image.read_bytes()
     image.write_bytes(whole[:40])
-    code, written = finished(extract(output, address, steps=2))
+    code, written = finished(extract(output, cluster.address, steps=2))
     assert code == 2, written
     said = [line for line in written.splitlines() if not line.startswith("extract: ")]  # progress
     assert len(said) == 1, written
@@ -201,16 +127,16 @@ def test_what_goes_wrong_on_a_worker_is_one_sentence_and_costs_no_finished_shard
     kept = shards(output)
     assert 0 < len(kept) < SHARDS
     image.write_bytes(whole)
-    assert finished(extract(output, address, steps=2))[0] == 0
+    assert finished(extract(output, cluster.address, steps=2))[0] == 0
     assert finished(extract(tmp_path / "here", steps=2))[0] == 0
     assert shards(output) == shards(tmp_path / "here")
     assert kept.items() <= shards(output).items()
 
 
 def test_a_table_in_a_bucket_is_the_same(
-    cluster: tuple[str, psutil.Process], extract: Command, bucket: Bucket, tmp_path: Path
+    cluster: RayCluster, extract: Command, bucket: Bucket, tmp_path: Path
 ) -> None:
-    code, written = finished(extract(bucket.address(), cluster[0], steps=2))
+    code, written = finished(extract(bucket.address(), cluster.address, steps=2))
     assert code == 0, written
     assert finished(extract(tmp_path / "here", steps=2))[0] == 0
     assert shards(tmp_path / "here").items() <= bucket.files().items()
@@ -218,12 +144,12 @@ def test_a_table_in_a_bucket_is_the_same(
 
 
 def test_a_table_gives_the_same_bundle(
-    cluster: tuple[str, psutil.Process], make_table, resnet20, network_info, tmp_path: Path
+    cluster: RayCluster, make_table, resnet20, network_info, tmp_path: Path
 ) -> None:
     table = make_table(tmp_path / "table", copies=("flip",), shard_size=50)
     save_weights(tmp_path / "network.safetensors", resnet20, network_info)
     found = []
-    for address in (None, cluster[0]):
+    for address in (None, cluster.address):
         bundle = tmp_path / f"bundle-{len(found)}"
         arguments = ["--table", table, "--network", tmp_path / "network.safetensors"]
         code, written = finished(
