@@ -32,7 +32,10 @@ def probe(layer: str) -> LayerProbe:
     return LayerProbe(
         layer=layer,
         gates=16,
+        paths=7,
         accuracy=Share.of(60, 100),
+        at_most=0.64,
+        from_logits=Share.of(83, 100),
         information=Estimate(value=0.75, low=0.7, high=0.8),
         control=Share.of(51, 100),
     )

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detector.data import Splits
 from detector.decoupling import DecoupledNetwork
 from detector.errors import DataError, InvalidInputError
 from detector.fingerprints import network_digest
 from detector.jobs.image_order import images_of
+from detector.jobs.interpretation.causes import concept_causes
 from detector.jobs.interpretation.class_distances import class_distances
 from detector.jobs.interpretation.class_rates import class_rates, layer_gates
 from detector.jobs.interpretation.closing import Closing, GateCloser
@@ -25,6 +27,7 @@ from detector.jobs.interpretation.interpretation import Interpretation
 from detector.jobs.interpretation.mask_file import MaskedImages, read_masks
 from detector.jobs.interpretation.probes import Probes, probe_layers
 from detector.jobs.interpretation.sample import PathSample, read_sample
+from detector.jobs.interpretation.sample_images import SampleImages
 from detector.jobs.progress import Progress
 from detector.path_table import PathTable, SplitName
 
@@ -42,7 +45,8 @@ class InterpretOptions:
             not with the size of the table.
         most_gates: Gates of the largest combination.
         points: Most images of the maps; 0 draws none.
-        closed_images: Most images with a concept, and without it, that see its gates closed.
+        closed_images: Most images with a concept, and without it, that see its gates closed; and as
+            many to learn from, on which it is estimated what closing each gate would cost.
         draws: Random choices of gates that a concept's gates are compared with, at least 2.
         groups: More concepts, each a name and classes, as ``pet=cat,dog``.
         concepts: A file of more concepts, image by image, see `read_concepts`.
@@ -100,7 +104,8 @@ def interpret(
         table: Its path table, with clean images of two splits.
         network: The network, in evaluation mode.
         options: How.
-        splits: The data that the table was extracted from; without them no gates are closed.
+        splits: The data that the table was extracted from; without them no gates are closed, and
+            combinations are found by what gates tell alone, not by what hangs on them.
 
     Raises:
         DataError: If table, network, data and concepts do not belong together.
@@ -117,7 +122,8 @@ def interpret(
     learn = read_sample(table, options.learn, limit=options.limit, seed=options.seed)
     check = read_sample(table, options.check, limit=options.limit, seed=options.seed)
     rates, shuffled = class_rates(table, options.learn, np.random.default_rng(options.seed))
-    combinations = _combinations(concepts, learn, check, options)
+    causes = None if splits is None else _causes(network, splits, learn, concepts, options)
+    combinations = _combinations(concepts, learn, check, causes, options)
     return Interpretation(
         network=info.network,
         class_names=info.class_names,
@@ -179,16 +185,45 @@ def _embedding(check: PathSample, options: InterpretOptions) -> Embedding:
         return embed_layers(check, points=options.points, seed=options.seed, done=progress.advance)
 
 
+def _causes(
+    network: DecoupledNetwork,
+    splits: Splits,
+    learn: PathSample,
+    concepts: Sequence[Concept],
+    options: InterpretOptions,
+) -> NDArray[np.float64]:
+    images = SampleImages(learn, images_of(splits, options.learn), splits.preprocessing)
+    total = min(len(concepts) * options.closed_images, len(learn))
+    with Progress.shown("Looking for causes", total, quiet=options.quiet) as progress:
+        return concept_causes(
+            network,
+            images,
+            concepts,
+            limit=options.closed_images,
+            seed=options.seed,
+            done=progress.advance,
+        )
+
+
 def _combinations(
-    concepts: Sequence[Concept], learn: PathSample, check: PathSample, options: InterpretOptions
+    concepts: Sequence[Concept],
+    learn: PathSample,
+    check: PathSample,
+    causes: NDArray[np.float64] | None,
+    options: InterpretOptions,
 ) -> tuple[Combination, ...]:
     found = []
     total = len(concepts) * len(learn)
     with Progress.shown("Finding combinations", total, quiet=options.quiet) as progress:
-        for concept in concepts:
+        for place, concept in enumerate(concepts):
             found.append(
                 find_combination(
-                    concept, learn, check, most_gates=options.most_gates, seed=options.seed
+                    concept,
+                    learn,
+                    check,
+                    most_gates=options.most_gates,
+                    seed=options.seed,
+                    causes=None if causes is None else causes[place],
                 )
             )
             progress.advance(len(learn), concept.name)
@@ -207,9 +242,7 @@ def _closings(
     with Progress.shown("Closing gates", total, quiet=options.quiet) as progress:
         closer = GateCloser(
             network,
-            images_of(splits, options.check),
-            splits.preprocessing,
-            check,
+            SampleImages(check, images_of(splits, options.check), splits.preprocessing),
             limit=options.closed_images,
             draws=options.draws,
             seed=options.seed,

@@ -36,7 +36,13 @@ class LayerProbe:
     Args:
         layer: Name of the layer; ``whole path`` for all layers together.
         gates: Number of its gates.
+        paths: Number of different states that the gates are in, all together, on these images.
         accuracy: Share of images whose class the probe finds.
+        at_most: Share that nothing can exceed that reads the same bits of the same images: it would
+            know the most frequent class of each of these states. Next to 1 where nearly every image
+            has a state of its own, and the tighter the fewer there are.
+        from_logits: Share that a probe finds on the values of the gates before binarisation: what
+            the modules that choose know, of which the bits keep a part.
         information: The bound, with a bootstrap interval over images, nats.
         control: Accuracy of a probe on shuffled labels, with an interval of 99.7 %: of as many
             layers as there are in a network, hardly one should miss chance.
@@ -49,7 +55,10 @@ class LayerProbe:
 
     layer: str
     gates: int
+    paths: int
     accuracy: Share
+    at_most: float
+    from_logits: Share
     information: Estimate
     control: Share
 
@@ -126,33 +135,57 @@ class _Prober:
         self._draws = resample_weights(len(check), _DRAWS, generator)
 
     def probe(self, name: str, part: slice) -> LayerProbe:
-        sides = self._learn.bits[:, part], self._check.bits[:, part]
+        learn, check = (2.0 * each.bits[:, part] - 1.0 for each in (self._learn, self._check))
         labels = self._check.labels
-        chances = _fitted(*sides, self._learn.labels)
+        chances = _fitted(learn, check, self._learn.labels)
         of_label = chances[np.arange(len(labels)), labels]
         known = np.log(np.maximum(of_label, 1e-12)) - np.log(self._prior[labels])  # (N,)
         low, high = np.quantile(self._draws @ known, [0.025, 0.975])
-        guesses = _fitted(*sides, self._shuffled[0]).argmax(axis=1)
+        guesses = _fitted(learn, check, self._shuffled[0]).argmax(axis=1)
+        paths, most = _best_reading(self._check.bits[:, part], labels)
         return LayerProbe(
             layer=name,
-            gates=sides[0].shape[1],
-            accuracy=Share.of(int((chances.argmax(axis=1) == labels).sum()), len(labels)),
+            gates=learn.shape[1],
+            paths=paths,
+            accuracy=_found(chances, labels),
+            at_most=most / len(labels),
+            from_logits=_found(self._read_logits(part), labels),
             information=Estimate(value=float(known.mean()), low=float(low), high=float(high)),
             control=Share.of(
                 int((guesses == self._shuffled[1]).sum()), len(labels), confidence=0.997
             ),
         )
 
+    def _read_logits(self, part: slice) -> NDArray[np.float64]:
+        learn, check = (
+            each.logits[:, part].astype(np.float64) for each in (self._learn, self._check)
+        )
+        mean, spread = learn.mean(axis=0), learn.std(axis=0) + 1e-6
+        return _fitted((learn - mean) / spread, (check - mean) / spread, self._learn.labels)
+
 
 def _fitted(
-    learn: NDArray[np.bool_], check: NDArray[np.bool_], labels: NDArray[np.int64]
+    learn: NDArray[np.float64], check: NDArray[np.float64], labels: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Probability of each class for images to check, (N, K)."""
-    # In {-1, 1}: centred, the solver takes far fewer steps than in {0, 1}.
+    """Probability of each class for images to check, (N, K).
+
+    The solver takes far fewer steps where what it reads is centred: bits as -1 and 1.
+    """
     probe = LogisticRegression(C=_STRENGTH, max_iter=_STEPS, tol=1e-3)
-    probe.fit(2.0 * learn - 1.0, labels)
-    chances: NDArray[np.float64] = probe.predict_proba(2.0 * check - 1.0)
+    chances: NDArray[np.float64] = probe.fit(learn, labels).predict_proba(check)
     return chances
+
+
+def _found(chances: NDArray[np.float64], labels: NDArray[np.int64]) -> Share:
+    return Share.of(int((chances.argmax(axis=1) == labels).sum()), len(labels))
+
+
+def _best_reading(bits: NDArray[np.bool_], labels: NDArray[np.int64]) -> tuple[int, int]:
+    """How many different rows there are, and images that have the most frequent class of theirs."""
+    _, row = np.unique(np.packbits(bits, axis=1), axis=0, return_inverse=True)
+    counts = np.zeros((int(row.max()) + 1, int(labels.max()) + 1), dtype=np.int64)
+    np.add.at(counts, (row.ravel(), labels), 1)
+    return len(counts), int(counts.max(axis=1).sum())
 
 
 def _entropy(shares: NDArray[np.float64]) -> float:
