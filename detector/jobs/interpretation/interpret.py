@@ -26,7 +26,7 @@ from detector.jobs.interpretation.embedding import Embedding, embed_layers
 from detector.jobs.interpretation.interpretation import Interpretation
 from detector.jobs.interpretation.mask_file import MaskedImages, read_masks
 from detector.jobs.interpretation.probes import Probes, probe_layers
-from detector.jobs.interpretation.sample import PathSample, read_sample
+from detector.jobs.interpretation.sample import PathSample, gates_of, read_sample
 from detector.jobs.interpretation.sample_images import SampleImages
 from detector.jobs.progress import Progress
 from detector.path_table import PathTable, SplitName
@@ -43,6 +43,7 @@ class InterpretOptions:
         check: Another split, which they are checked on.
         limit: Most images of each split that are looked at more than once; memory goes with it,
             not with the size of the table.
+        layers: Names of the layers whose gates are probed, mapped and combined; none for all.
         most_gates: Gates of the largest combination.
         points: Most images of the maps; 0 draws none.
         closed_images: Most images with a concept, and without it, that see its gates closed; and as
@@ -61,6 +62,7 @@ class InterpretOptions:
     learn: SplitName = SplitName.TRAIN
     check: SplitName = SplitName.CALIBRATION
     limit: int = 20_000
+    layers: tuple[str, ...] = ()
     most_gates: int = 12
     points: int = 500
     closed_images: int = 300
@@ -109,7 +111,8 @@ def interpret(
 
     Raises:
         DataError: If table, network, data and concepts do not belong together.
-        InvalidInputError: If a group names no classes, or there are masks and no data.
+        InvalidInputError: If a group names no classes, a layer does not exist, or there are masks
+            and no data.
     """
     info = table.info
     if network_digest(network) != info.network:
@@ -117,13 +120,17 @@ def interpret(
             f"{table.folder} should be extracted with the network that is interpreted. "
             "Found another one's table. Give the network's own, or extract it."
         )
+    gates = gates_of(options.layers, info.layout)
     concepts = _concepts(table, options)
     masked = _masked(options, splits)
     learn = read_sample(table, options.learn, limit=options.limit, seed=options.seed)
     check = read_sample(table, options.check, limit=options.limit, seed=options.seed)
     rates, shuffled = class_rates(table, options.learn, np.random.default_rng(options.seed))
     causes = None if splits is None else _causes(network, splits, learn, concepts, options)
-    combinations = _combinations(concepts, learn, check, causes, options)
+    seen = learn.of_layers(options.layers), check.of_layers(options.layers)
+    combinations = _combinations(
+        concepts, *seen, None if causes is None else causes[:, gates], options
+    )
     return Interpretation(
         network=info.network,
         class_names=info.class_names,
@@ -134,8 +141,8 @@ def interpret(
         rate_images=int(rates.counts.sum()),
         gates=layer_gates(rates),
         distances=class_distances(rates, shuffled),
-        probes=_probes(learn, check, options),
-        embedding=_embedding(check, options),
+        probes=_probes(*seen, options),
+        embedding=_embedding(seen[1], options),
         combinations=combinations,
         closings=()
         if splits is None
@@ -176,7 +183,13 @@ def _masked(options: InterpretOptions, splits: Splits | None) -> MaskedImages | 
 def _probes(learn: PathSample, check: PathSample, options: InterpretOptions) -> Probes:
     total = (learn.layout.layers + 1) * len(learn)
     with Progress.shown("Probing layers", total, quiet=options.quiet) as progress:
-        return probe_layers(learn, check, seed=options.seed, done=progress.advance)
+        return probe_layers(
+            learn,
+            check,
+            seed=options.seed,
+            done=progress.advance,
+            together="these layers together" if options.layers else "whole path",
+        )
 
 
 def _embedding(check: PathSample, options: InterpretOptions) -> Embedding:

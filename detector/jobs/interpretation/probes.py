@@ -34,7 +34,8 @@ class LayerProbe:
     in nats. A bound below 0 says that there is nothing the probe can read.
 
     Args:
-        layer: Name of the layer; ``whole path`` for all layers together.
+        layer: Name of the layer; ``whole path`` for all layers together, ``these layers together``
+            where only some were looked at.
         gates: Number of its gates.
         paths: Number of different states that the gates are in, all together, on these images.
         accuracy: Share of images whose class the probe finds.
@@ -72,7 +73,7 @@ class Probes:
         chance: Accuracy of whoever always says the most frequent class, in (0, 1).
         class_entropy: Entropy of the class, nats: no layer can know more.
         layers: Each layer, in the order of the network.
-        path: All layers together.
+        path: All of them together.
     """
 
     network: Share
@@ -83,7 +84,12 @@ class Probes:
 
 
 def probe_layers(
-    learn: PathSample, check: PathSample, *, seed: int, done: Callable[[int], None]
+    learn: PathSample,
+    check: PathSample,
+    *,
+    seed: int,
+    done: Callable[[int], None],
+    together: str = "whole path",
 ) -> Probes:
     """Probe each layer of a network.
 
@@ -92,6 +98,7 @@ def probe_layers(
         check: Other images, which they are judged on.
         seed: Seed of shuffled labels and resamples.
         done: Told the number of images whenever a layer is done.
+        together: What all layers of the samples together are called.
 
     Raises:
         DataError: If a class is missing among the images that probes are learnt from.
@@ -109,7 +116,7 @@ def probe_layers(
     for name, part in zip(learn.layout.names, learn.layout.slices, strict=True):
         layers.append(prober.probe(name, part))
         done(len(learn))
-    path = prober.probe("whole path", slice(None))
+    path = prober.probe(together, slice(None))
     done(len(learn))
     shares = np.bincount(check.labels, minlength=classes) / len(check)
     return Probes(

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.errors import DataError
+from detector.errors import DataError, InvalidInputError
 from detector.path_table import PathTable, SplitName
 from detector.paths import PathLayout
 
-__all__ = ["PathSample", "read_sample"]
+__all__ = ["PathSample", "gates_of", "read_sample"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -53,6 +54,42 @@ class PathSample:
             labels=self.labels[rows],
             predictions=self.predictions[rows],
         )
+
+    def of_layers(self, names: Sequence[str]) -> PathSample:
+        """The same images with the gates of some layers alone; with all of them for no name."""
+        if not names:
+            return self
+        gates = gates_of(names, self.layout)
+        named = [layer for layer in self.layout.names if layer in names]
+        sizes = dict(zip(self.layout.names, self.layout.sizes, strict=True))
+        layout = PathLayout(names=tuple(named), sizes=tuple(sizes[layer] for layer in named))
+        return replace(self, layout=layout, bits=self.bits[:, gates], logits=self.logits[:, gates])
+
+
+def gates_of(names: Sequence[str], layout: PathLayout) -> NDArray[np.int64]:
+    """Indices of the gates of some layers, in the order of the network; of all for no name.
+
+    Args:
+        names: Names of the layers.
+        layout: Which gates belong to which layer.
+
+    Raises:
+        InvalidInputError: If there is no such layer.
+    """
+    for name in names:
+        if name not in layout.names:
+            raise InvalidInputError(
+                f"A layer should be one of the network's gated ones, {', '.join(layout.names)}. "
+                f"Found {name!r}. Name one of these.",
+                field="layer",
+            )
+    return np.concatenate(
+        [
+            np.arange(part.start, part.stop)
+            for name, part in zip(layout.names, layout.slices, strict=True)
+            if not names or name in names
+        ]
+    )
 
 
 def read_sample(table: PathTable, split: SplitName, *, limit: int, seed: int) -> PathSample:
