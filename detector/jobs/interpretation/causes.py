@@ -65,7 +65,8 @@ def concept_causes(
         some = rows[start : start + size]
         sums += members[:, start : start + size] @ _costs(network, images, some)
         done(len(some))
-    return sums / np.maximum(members.sum(axis=1), 1)[:, None]
+    means: NDArray[np.float64] = sums / np.maximum(members.sum(axis=1), 1)[:, None]
+    return means
 
 
 def _costs(

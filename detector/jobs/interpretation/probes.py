@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -172,7 +173,7 @@ class _Prober:
 
 
 def _fitted(
-    learn: NDArray[np.float64], check: NDArray[np.float64], labels: NDArray[np.int64]
+    learn: NDArray[np.floating[Any]], check: NDArray[np.floating[Any]], labels: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """Probability of each class for images to check, (N, K).
 
