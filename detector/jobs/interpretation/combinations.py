@@ -7,8 +7,7 @@ it is known what closing a gate costs, an open gate counts for
 .. math:: \text{balanced accuracy} + w \, \max(c, 0)
 
 with the nats c that closing it takes from the images with the concept, and w = 0.2 for each nat;
-but only if these images open it more often than others do, by five points at least: what all images
-open alike stands for none of them.
+but only if these images open it more often than others do, by five points at least.
 """
 
 from __future__ import annotations
@@ -30,12 +29,13 @@ __all__ = ["CheckedRule", "Combination", "RuleGate", "find_combination"]
 
 
 _WORTH = 0.2
-"""Balanced accuracy that a nat is worth: on the bundled default, with .1 or .3 (figures of 3 500
-held-out images) combinations tell as much within a point; below, some class loses next to nothing
-when they are closed, and above they grow to whatever is allowed."""
+"""Balanced accuracy that a nat is worth. For 0, .1, .2 and .3 the combinations of the bundled default
+had .873, .878, .875 and .865 on 3 500 held-out images, and closing them cost a class 0, 14, 38 and 49
+points: at .1 one class still lost next to nothing, at .3 what gates tell began to suffer."""
 
 _MORE_OFTEN = 0.05
-"""By so much more often should images with a concept open a gate that counts as its cause."""
+"""By so much more often than others should images with a concept open a gate that counts as its
+cause: what all images open alike stands for none of them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
