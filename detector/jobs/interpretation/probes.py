@@ -22,6 +22,11 @@ _STEPS = 300
 _STRENGTH = 0.1
 """Inverse of the penalty on a probe's weights: a gate's weight has to pay for itself."""
 
+_LOGIT_STRENGTH = 1.0
+"""The same for a probe on gate logits, in which differences of a tenth of their spread count: with
+.1 it found 82.0 % of the classes of 10 000 other train images, with 1 87.6 % and with 10 89.1 %, in
+twice the steps."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LayerProbe:
@@ -169,17 +174,26 @@ class _Prober:
             each.logits[:, part].astype(np.float64) for each in (self._learn, self._check)
         )
         mean, spread = learn.mean(axis=0), learn.std(axis=0) + 1e-6
-        return _fitted((learn - mean) / spread, (check - mean) / spread, self._learn.labels)
+        return _fitted(
+            (learn - mean) / spread,
+            (check - mean) / spread,
+            self._learn.labels,
+            strength=_LOGIT_STRENGTH,
+        )
 
 
 def _fitted(
-    learn: NDArray[np.floating[Any]], check: NDArray[np.floating[Any]], labels: NDArray[np.int64]
+    learn: NDArray[np.floating[Any]],
+    check: NDArray[np.floating[Any]],
+    labels: NDArray[np.int64],
+    *,
+    strength: float = _STRENGTH,
 ) -> NDArray[np.float64]:
     """Probability of each class for images to check, (N, K).
 
     The solver takes far fewer steps where what it reads is centred: bits as -1 and 1.
     """
-    probe = LogisticRegression(C=_STRENGTH, max_iter=_STEPS, tol=1e-3)
+    probe = LogisticRegression(C=strength, max_iter=_STEPS, tol=1e-3)
     chances: NDArray[np.float64] = probe.fit(learn, labels).predict_proba(check)
     return chances
 
