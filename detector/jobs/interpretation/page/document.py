@@ -67,7 +67,7 @@ def _tiles(found: Interpretation) -> list[Markup]:
     fixed = sum(each.always_open + each.always_closed for each in found.gates)
     tiles = [
         (f"{probes.network.rate:.1%}", "accuracy of the network"),
-        (f"{probes.path.accuracy.rate:.1%}", f"found by a probe on the {probes.path.layer}"),
+        (f"{probes.path.accuracy.rate:.1%}", f"found by a probe: {probes.path.layer}"),
         (f"{gates / (gates + fixed):.0%}", "of the gates depend on the image"),
         (
             f"{better} of {len(found.combinations)}",
