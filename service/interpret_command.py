@@ -104,6 +104,14 @@ def interpret(
             metavar="FILE.csv",
         ),
     ] = None,
+    layer: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Probe, map and combine the gates of this layer alone, such as layer3.2.conv1; "
+            "repeat for several, which are then also probed together. Default: all layers.",
+            metavar="LAYER",
+        ),
+    ] = None,
     most_gates: Annotated[
         int, typer.Option(min=1, help="Gates or filters of the largest combination.")
     ] = 12,
@@ -116,8 +124,9 @@ def interpret(
 
     What a linear probe reads off each layer's gates; how far classes lie from each other; the
     smallest combination of gates that stands for each class and concept, beside the best single
-    gate; and what the network loses when these gates are closed, beside random ones. With masks,
-    which filters, alone and together, are lit where a concept is in an image.
+    gate; and what the network loses when these gates are closed, beside random ones. With --data,
+    gates that images hang on are preferred in combinations, as far as they tell of them. With
+    masks, which filters, alone and together, are lit where a concept is in an image.
     """
     if output is not None and output.suffix == ".html":
         raise InvalidInputError(
@@ -125,10 +134,10 @@ def interpret(
             field="output",
         )
     if images:
-        if any(given is not None for given in (table, network, group, concepts, masks)):
+        if any(given is not None for given in (table, network, group, concepts, masks, layer)):
             raise InvalidInputError(
-                "Images should be given without --table, --network, --group, --concepts and "
-                "--masks, which are for whole networks. Found both. Leave one out.",
+                "Images should be given without --table, --network, --group, --concepts, --masks "
+                "and --layer, which are for whole networks. Found both. Leave one out.",
                 field="image",
             )
         _tell(images, data, bundle=bundle, output=output, device=device)
@@ -146,6 +155,7 @@ def interpret(
         learn=choice(SplitName, learn, "learn"),
         check=choice(SplitName, check, "check"),
         limit=limit,
+        layers=tuple(layer or ()),
         most_gates=most_gates,
         groups=tuple(group or ()),
         concepts=concepts,

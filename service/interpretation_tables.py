@@ -24,11 +24,13 @@ def interpretation_lines(found: Interpretation) -> Iterator[RenderableType]:
     """What was found out about a network, part by part."""
     yield _heading("What each layer's gates know of the class")
     yield _layers_table(found)
-    probes = found.probes
+    probes, last = found.probes, found.probes.layers[-1]
     yield Text(
         f"The network itself: {_hundredfold(probes.network.estimate)} % of {found.check_images:,} "
         f"{found.check_split} images; always the most frequent class: {probes.chance:.1%}; "
-        f"entropy of the class: {probes.class_entropy:.2f} nats."
+        f"entropy of the class: {probes.class_entropy:.2f} nats. The bits of {last.layer} are in "
+        f"{last.paths} states on these images: no reading of them finds more than "
+        f"{last.at_most:.1%} of the classes."
     )
     yield Text()
     yield _heading("Classes whose paths are alike, the most alike first")
@@ -86,7 +88,9 @@ def story_lines(name: str, story: Story) -> Iterator[RenderableType]:
 
 
 def _layers_table(found: Interpretation) -> Table:
-    table = _table("layer", "gates", "always open,\nclosed", "open", "probe", "nats", "shuffled")
+    table = _table("layer", "gates", "always open,\nclosed", "open", "probe", "of at\nmost")
+    for title in ("gate\nlogits", "nats", "shuffled"):
+        table.add_column(title, justify="right")
     kinds = {each.layer: each for each in found.gates}
     for probe in (*found.probes.layers, found.probes.path):
         kind, known = kinds.get(probe.layer), probe.information
@@ -96,6 +100,8 @@ def _layers_table(found: Interpretation) -> Table:
             "" if kind is None else f"{kind.always_open}, {kind.always_closed}",
             "" if kind is None else f"{kind.open_share:.0%}",
             f"{probe.accuracy.rate:.1%}",
+            f"{probe.at_most:.1%}",
+            f"{probe.from_logits.rate:.1%}",
             f"{known.value:.2f} [{known.low:.2f}, {known.high:.2f}]",
             f"{probe.control.rate:.1%}",
         )

@@ -84,10 +84,16 @@ def _probes(found: Interpretation) -> list[Figure]:
         Figure(
             name="probe on the last layer's gates, of the network's own",
             target=f">= {_OF_NETWORK:.0%}",
-            measured=f"{share:.1%} ({last.accuracy.rate:.2%} of {network:.2%}); best layer "
+            measured=f"{share:.1%} ({last.accuracy.rate:.2%} of {network:.2%}); its bits are in "
+            f"{last.paths} states, no reading of which finds more than "
+            f"{last.at_most / network:.1%}; best layer "
             f"{max(each.accuracy.rate for each in probes.layers) / network:.1%}, "
             f"whole path {probes.path.accuracy.rate / network:.1%}",
             holds=share >= _OF_NETWORK,
+        ),
+        reported(
+            "probe on the last layer's gate logits, of the network's own",
+            f"{last.from_logits.rate / network:.1%} ({last.from_logits.rate:.2%})",
         ),
         Figure(
             name="the same with shuffled labels",
@@ -118,20 +124,29 @@ def _combinations(found: Interpretation) -> Figure:
 
 
 def _closings(found: Interpretation) -> Figure:
+    """Classes for which both hold: a combination tells them better, and closing it hurts them."""
+    better = {each.concept for each in found.combinations if each.beats_single}
     closings = [each for each in found.closings if each.concept in found.class_names]
     hurt = [each.concept for each in closings if each.holds]
+    apart = [each for each in closings if each.beyond.low > 0]
+    both = better.intersection(hurt)
     short = [name for name in found.class_names if name not in hurt]
-    harm, random = (
+    own, others, random = (
         sum(values) / len(closings)
         for values in (
             [each.harm.value for each in closings],
+            [each.harm_to_others.value for each in closings],
             [each.random_harm.value for each in closings],
         )
     )
-    return reported(
-        f"classes hurt {TIMES} times as much as by random gates",
-        f"{len(hurt)} of {len(found.class_names)}; on average a class loses {harm:.2%}, "
-        f"by random gates {random:.2%}" + (f"; not {', '.join(short)}" if short else ""),
+    return Figure(
+        name=f"such classes that closing it hurts {TIMES} times as much as closing random gates",
+        target=f">= {_CLASSES}",
+        measured=f"{len(both)}; {len(hurt)} of {len(found.class_names)} are hurt so much, "
+        f"{len(apart)} with the whole interval; on average a class loses {own:.2%}, the others "
+        f"{others:.2%}, by random gates {random:.2%}"
+        + (f"; not {', '.join(short)}" if short else ""),
+        holds=len(both) >= _CLASSES,
     )
 
 

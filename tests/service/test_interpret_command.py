@@ -32,7 +32,10 @@ def probe(layer: str) -> LayerProbe:
     return LayerProbe(
         layer=layer,
         gates=16,
+        paths=7,
         accuracy=Share.of(60, 100),
+        at_most=0.64,
+        from_logits=Share.of(83, 100),
         information=Estimate(value=0.75, low=0.7, high=0.8),
         control=Share.of(51, 100),
     )
@@ -172,6 +175,7 @@ def test_a_network_is_interpreted_with_the_options_and_written(
         "m.csv",
         "--limit",
         "50",
+        *("--layer", "late", "--layer", "early"),
         "--most-gates",
         "4",
         "--seed",
@@ -182,7 +186,7 @@ def test_a_network_is_interpreted_with_the_options_and_written(
     assert (table, network, splits) == ("table in t", "network on cpu", "d.npz at side")
     assert (options.learn, options.check) == (SplitName.TRAIN, SplitName.TEST)
     assert (options.groups, options.concepts) == (("pet=cat,dog",), Path("c.csv"))
-    assert options.masks == Path("m.csv")
+    assert (options.masks, options.layers) == (Path("m.csv"), ("late", "early"))
     assert (options.limit, options.most_gates, options.seed) == (50, 4, 9)
     assert Interpretation.read(Path("o.json")) == FOUND
     assert Path("o.html").read_text().startswith("<!DOCTYPE html>")
@@ -234,7 +238,8 @@ def test_images_tell_their_stories_beside_the_first(
         (["interpret"], "--table, --network and --output"),
         (["interpret", "--table", "t", "--network", "n"], "--output"),
         (["interpret", "x.png", "--table", "t"], "without --table"),
-        (["interpret", "x.png", "--masks", "m.csv"], "and --masks"),
+        (["interpret", "x.png", "--masks", "m.csv"], "--masks and"),
+        (["interpret", "x.png", "--layer", "late"], "and --layer"),
         ([*ARGUMENTS, "--check", "other"], "--check should be one of"),
         ([*ARGUMENTS, "--check", "train"], "another split"),
         ([*ARGUMENTS[:-1], "o.html"], "should be a JSON file"),

@@ -2,5 +2,6 @@
 
 from detector.jobs.interpretation.interpret import InterpretOptions, interpret
 from detector.jobs.interpretation.interpretation import Interpretation
+from detector.jobs.interpretation.story import Story, tell_stories
 
-__all__ = ["InterpretOptions", "Interpretation", "interpret"]
+__all__ = ["InterpretOptions", "Interpretation", "Story", "interpret", "tell_stories"]

@@ -9,16 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from detector.data import Images
 from detector.decoupling import DecoupledNetwork, ForcedGates
 from detector.devices import exact_32_bit
-from detector.errors import DataError
 from detector.jobs.evaluation.estimates import Estimate, Share, difference_of
 from detector.jobs.interpretation.combinations import Combination, RuleGate
 from detector.jobs.interpretation.concepts import Concept
 from detector.jobs.interpretation.resamples import resample_weights
-from detector.jobs.interpretation.sample import PathSample
-from detector.preprocessing import Preprocessing
+from detector.jobs.interpretation.sample_images import SampleImages
 
 __all__ = ["TIMES", "Closing", "GateCloser"]
 
@@ -73,46 +70,31 @@ class GateCloser:
 
     Args:
         network: The network, in evaluation mode.
-        images: The images of the sample's split.
-        preprocessing: How they become the network's input.
-        sample: Images with their paths.
+        images: The images, with their paths.
         limit: Most images with a concept, and most without it, that are looked at.
         draws: Number of random choices of gates, at least 2.
         seed: Seed of images, choices and resamples.
         done: Told how many images the network has looked at.
-
-    Raises:
-        DataError: If the images are others than those of the sample.
     """
 
     def __init__(
         self,
         network: DecoupledNetwork,
-        images: Images,
-        preprocessing: Preprocessing,
-        sample: PathSample,
+        images: SampleImages,
         *,
         limit: int,
         draws: int,
         seed: int,
         done: Callable[[int], None],
     ) -> None:
-        ids = sample.image_ids
-        source = images.source
-        if int(ids.max()) >= len(source) or (source.labels[ids] != sample.labels).any():
-            raise DataError(
-                f"The data should be those that the table's {sample.split} images were extracted "
-                "from. Found other images or labels. Give the same --data as to extract."
-            )
         self._network = network
         self._images = images
-        self._preprocessing = preprocessing
-        self._sample = sample
+        self._sample = images.sample
         self._limit = limit
         self._draws = draws
         self._generator = np.random.default_rng(seed)
         self._done = done
-        self._ever_open: NDArray[np.bool_] = np.logical_or.reduce(sample.bits)  # (G,)
+        self._ever_open: NDArray[np.bool_] = np.logical_or.reduce(images.sample.bits)  # (G,)
 
     def close(self, concept: Concept, found: Combination) -> Closing | None:
         """Close the gates of a concept, and random ones.
@@ -127,9 +109,8 @@ class GateCloser:
         gates = tuple(gate for gate in found.combination.gates if gate.is_open)
         if not gates:
             return None
-        marks = concept.marks(self._sample)
-        having = self._chosen(marks.known & marks.members)
-        others = self._chosen(marks.known & ~marks.members)
+        having = self._images.having(concept, self._limit, self._generator)
+        others = self._images.lacking(concept, self._limit, self._generator)
         closed = self._indices(gates)
         none = np.zeros_like(closed)
         before, after = self._right(having, none), self._right(having, closed)
@@ -174,11 +155,6 @@ class GateCloser:
             beyond=difference_of(harm, _times(TIMES, random)),
         )
 
-    def _chosen(self, which: NDArray[np.bool_]) -> NDArray[np.int64]:
-        rows = np.flatnonzero(which)
-        count = min(self._limit, len(rows))
-        return np.sort(self._generator.choice(rows, size=count, replace=False))
-
     def _indices(self, gates: Sequence[RuleGate]) -> NDArray[np.bool_]:
         layout = self._sample.layout
         closed = np.zeros(layout.gates, dtype=np.bool_)
@@ -203,9 +179,7 @@ class GateCloser:
         right = []
         for start in range(0, len(rows), _BATCH):
             some = rows[start : start + _BATCH]
-            ids = self._sample.image_ids[some].tolist()
-            pixels = self._images.source.read(ids, self._preprocessing)
-            inputs = self._preprocessing(pixels.to(device, memory_format=torch.channels_last))
+            inputs = self._images.inputs(some, device)
             with self._network.gradients(way), exact_32_bit(device):
                 predicted = self._network(inputs).class_logits.argmax(dim=1)
             right.append(predicted.cpu().numpy() == self._sample.labels[some])

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detector.data import Splits
 from detector.decoupling import DecoupledNetwork
 from detector.errors import DataError, InvalidInputError
 from detector.fingerprints import network_digest
 from detector.jobs.image_order import images_of
+from detector.jobs.interpretation.causes import concept_causes
 from detector.jobs.interpretation.class_distances import class_distances
 from detector.jobs.interpretation.class_rates import class_rates, layer_gates
 from detector.jobs.interpretation.closing import Closing, GateCloser
@@ -24,7 +26,8 @@ from detector.jobs.interpretation.embedding import Embedding, embed_layers
 from detector.jobs.interpretation.interpretation import Interpretation
 from detector.jobs.interpretation.mask_file import MaskedImages, read_masks
 from detector.jobs.interpretation.probes import Probes, probe_layers
-from detector.jobs.interpretation.sample import PathSample, read_sample
+from detector.jobs.interpretation.sample import PathSample, gates_of, read_sample
+from detector.jobs.interpretation.sample_images import SampleImages
 from detector.jobs.progress import Progress
 from detector.path_table import PathTable, SplitName
 
@@ -40,9 +43,11 @@ class InterpretOptions:
         check: Another split, which they are checked on.
         limit: Most images of each split that are looked at more than once; memory goes with it,
             not with the size of the table.
+        layers: Names of the layers whose gates are probed, mapped and combined; none for all.
         most_gates: Gates of the largest combination.
         points: Most images of the maps; 0 draws none.
-        closed_images: Most images with a concept, and without it, that see its gates closed.
+        closed_images: Most images with a concept, and without it, that see its gates closed; and as
+            many to learn from, on which it is estimated what closing each gate would cost.
         draws: Random choices of gates that a concept's gates are compared with, at least 2.
         groups: More concepts, each a name and classes, as ``pet=cat,dog``.
         concepts: A file of more concepts, image by image, see `read_concepts`.
@@ -57,6 +62,7 @@ class InterpretOptions:
     learn: SplitName = SplitName.TRAIN
     check: SplitName = SplitName.CALIBRATION
     limit: int = 20_000
+    layers: tuple[str, ...] = ()
     most_gates: int = 12
     points: int = 500
     closed_images: int = 300
@@ -100,11 +106,13 @@ def interpret(
         table: Its path table, with clean images of two splits.
         network: The network, in evaluation mode.
         options: How.
-        splits: The data that the table was extracted from; without them no gates are closed.
+        splits: The data that the table was extracted from; without them no gates are closed, and
+            combinations are found by what gates tell alone, not by what hangs on them.
 
     Raises:
         DataError: If table, network, data and concepts do not belong together.
-        InvalidInputError: If a group names no classes, or there are masks and no data.
+        InvalidInputError: If a group names no classes, a layer does not exist, or there are masks
+            and no data.
     """
     info = table.info
     if network_digest(network) != info.network:
@@ -112,12 +120,17 @@ def interpret(
             f"{table.folder} should be extracted with the network that is interpreted. "
             "Found another one's table. Give the network's own, or extract it."
         )
+    gates = gates_of(options.layers, info.layout)
     concepts = _concepts(table, options)
     masked = _masked(options, splits)
     learn = read_sample(table, options.learn, limit=options.limit, seed=options.seed)
     check = read_sample(table, options.check, limit=options.limit, seed=options.seed)
     rates, shuffled = class_rates(table, options.learn, np.random.default_rng(options.seed))
-    combinations = _combinations(concepts, learn, check, options)
+    causes = None if splits is None else _causes(network, splits, learn, concepts, options)
+    seen = learn.of_layers(options.layers), check.of_layers(options.layers)
+    combinations = _combinations(
+        concepts, *seen, None if causes is None else causes[:, gates], options
+    )
     return Interpretation(
         network=info.network,
         class_names=info.class_names,
@@ -128,8 +141,8 @@ def interpret(
         rate_images=int(rates.counts.sum()),
         gates=layer_gates(rates),
         distances=class_distances(rates, shuffled),
-        probes=_probes(learn, check, options),
-        embedding=_embedding(check, options),
+        probes=_probes(*seen, options),
+        embedding=_embedding(seen[1], options),
         combinations=combinations,
         closings=()
         if splits is None
@@ -170,7 +183,13 @@ def _masked(options: InterpretOptions, splits: Splits | None) -> MaskedImages | 
 def _probes(learn: PathSample, check: PathSample, options: InterpretOptions) -> Probes:
     total = (learn.layout.layers + 1) * len(learn)
     with Progress.shown("Probing layers", total, quiet=options.quiet) as progress:
-        return probe_layers(learn, check, seed=options.seed, done=progress.advance)
+        return probe_layers(
+            learn,
+            check,
+            seed=options.seed,
+            done=progress.advance,
+            together="these layers together" if options.layers else "whole path",
+        )
 
 
 def _embedding(check: PathSample, options: InterpretOptions) -> Embedding:
@@ -179,16 +198,45 @@ def _embedding(check: PathSample, options: InterpretOptions) -> Embedding:
         return embed_layers(check, points=options.points, seed=options.seed, done=progress.advance)
 
 
+def _causes(
+    network: DecoupledNetwork,
+    splits: Splits,
+    learn: PathSample,
+    concepts: Sequence[Concept],
+    options: InterpretOptions,
+) -> NDArray[np.float64]:
+    images = SampleImages(learn, images_of(splits, options.learn), splits.preprocessing)
+    total = min(len(concepts) * options.closed_images, len(learn))
+    with Progress.shown("Looking for causes", total, quiet=options.quiet) as progress:
+        return concept_causes(
+            network,
+            images,
+            concepts,
+            limit=options.closed_images,
+            seed=options.seed,
+            done=progress.advance,
+        )
+
+
 def _combinations(
-    concepts: Sequence[Concept], learn: PathSample, check: PathSample, options: InterpretOptions
+    concepts: Sequence[Concept],
+    learn: PathSample,
+    check: PathSample,
+    causes: NDArray[np.float64] | None,
+    options: InterpretOptions,
 ) -> tuple[Combination, ...]:
     found = []
     total = len(concepts) * len(learn)
     with Progress.shown("Finding combinations", total, quiet=options.quiet) as progress:
-        for concept in concepts:
+        for place, concept in enumerate(concepts):
             found.append(
                 find_combination(
-                    concept, learn, check, most_gates=options.most_gates, seed=options.seed
+                    concept,
+                    learn,
+                    check,
+                    most_gates=options.most_gates,
+                    seed=options.seed,
+                    causes=None if causes is None else causes[place],
                 )
             )
             progress.advance(len(learn), concept.name)
@@ -207,9 +255,7 @@ def _closings(
     with Progress.shown("Closing gates", total, quiet=options.quiet) as progress:
         closer = GateCloser(
             network,
-            images_of(splits, options.check),
-            splits.preprocessing,
-            check,
+            SampleImages(check, images_of(splits, options.check), splits.preprocessing),
             limit=options.closed_images,
             draws=options.draws,
             seed=options.seed,

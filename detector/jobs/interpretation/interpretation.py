@@ -33,8 +33,8 @@ class Interpretation(JsonReport):
         rate_images: Number of images behind gate kinds and class distances: all of the first split.
         gates: What kinds of gates each layer has.
         distances: How far the paths of classes lie from each other, in all layers, then in each.
-        probes: How much each layer's gates know of the class.
-        embedding: Where images lie by the gates of each layer; of the images to check.
+        probes: How much the gates of each layer that was looked at know of the class.
+        embedding: Where images lie by the gates of each of these; of the images to check.
         combinations: The smallest combination of gates that stands for each concept.
         closings: What closing them does; empty where there was no data to look at again, and
             without the concepts of which no gate speaks by being open.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,11 @@ _STEPS = 300
 _STRENGTH = 0.1
 """Inverse of the penalty on a probe's weights: a gate's weight has to pay for itself."""
 
+_LOGIT_STRENGTH = 1.0
+"""The same for a probe on gate logits, in which differences of a tenth of their spread count: with
+.1 it found 82.0 % of the classes of 10 000 other train images, with 1 87.6 % and with 10 89.1 %, in
+twice the steps."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LayerProbe:
@@ -34,9 +40,16 @@ class LayerProbe:
     in nats. A bound below 0 says that there is nothing the probe can read.
 
     Args:
-        layer: Name of the layer; ``whole path`` for all layers together.
+        layer: Name of the layer; ``whole path`` for all layers together, ``these layers together``
+            where only some were looked at.
         gates: Number of its gates.
+        paths: Number of different states that the gates are in, all together, on these images.
         accuracy: Share of images whose class the probe finds.
+        at_most: Share that nothing can exceed that reads the same bits of the same images: it would
+            know the most frequent class of each of these states. Next to 1 where nearly every image
+            has a state of its own, and the tighter the fewer there are.
+        from_logits: Share that a probe finds on the values of the gates before binarisation: what
+            the modules that choose know, of which the bits keep a part.
         information: The bound, with a bootstrap interval over images, nats.
         control: Accuracy of a probe on shuffled labels, with an interval of 99.7 %: of as many
             layers as there are in a network, hardly one should miss chance.
@@ -49,7 +62,10 @@ class LayerProbe:
 
     layer: str
     gates: int
+    paths: int
     accuracy: Share
+    at_most: float
+    from_logits: Share
     information: Estimate
     control: Share
 
@@ -63,7 +79,7 @@ class Probes:
         chance: Accuracy of whoever always says the most frequent class, in (0, 1).
         class_entropy: Entropy of the class, nats: no layer can know more.
         layers: Each layer, in the order of the network.
-        path: All layers together.
+        path: All of them together.
     """
 
     network: Share
@@ -74,7 +90,12 @@ class Probes:
 
 
 def probe_layers(
-    learn: PathSample, check: PathSample, *, seed: int, done: Callable[[int], None]
+    learn: PathSample,
+    check: PathSample,
+    *,
+    seed: int,
+    done: Callable[[int], None],
+    together: str = "whole path",
 ) -> Probes:
     """Probe each layer of a network.
 
@@ -83,6 +104,7 @@ def probe_layers(
         check: Other images, which they are judged on.
         seed: Seed of shuffled labels and resamples.
         done: Told the number of images whenever a layer is done.
+        together: What all layers of the samples together are called.
 
     Raises:
         DataError: If a class is missing among the images that probes are learnt from.
@@ -100,7 +122,7 @@ def probe_layers(
     for name, part in zip(learn.layout.names, learn.layout.slices, strict=True):
         layers.append(prober.probe(name, part))
         done(len(learn))
-    path = prober.probe("whole path", slice(None))
+    path = prober.probe(together, slice(None))
     done(len(learn))
     shares = np.bincount(check.labels, minlength=classes) / len(check)
     return Probes(
@@ -126,33 +148,66 @@ class _Prober:
         self._draws = resample_weights(len(check), _DRAWS, generator)
 
     def probe(self, name: str, part: slice) -> LayerProbe:
-        sides = self._learn.bits[:, part], self._check.bits[:, part]
+        learn, check = (2.0 * each.bits[:, part] - 1.0 for each in (self._learn, self._check))
         labels = self._check.labels
-        chances = _fitted(*sides, self._learn.labels)
+        chances = _fitted(learn, check, self._learn.labels)
         of_label = chances[np.arange(len(labels)), labels]
         known = np.log(np.maximum(of_label, 1e-12)) - np.log(self._prior[labels])  # (N,)
         low, high = np.quantile(self._draws @ known, [0.025, 0.975])
-        guesses = _fitted(*sides, self._shuffled[0]).argmax(axis=1)
+        guesses = _fitted(learn, check, self._shuffled[0]).argmax(axis=1)
+        paths, most = _best_reading(self._check.bits[:, part], labels)
         return LayerProbe(
             layer=name,
-            gates=sides[0].shape[1],
-            accuracy=Share.of(int((chances.argmax(axis=1) == labels).sum()), len(labels)),
+            gates=learn.shape[1],
+            paths=paths,
+            accuracy=_found(chances, labels),
+            at_most=most / len(labels),
+            from_logits=_found(self._read_logits(part), labels),
             information=Estimate(value=float(known.mean()), low=float(low), high=float(high)),
             control=Share.of(
                 int((guesses == self._shuffled[1]).sum()), len(labels), confidence=0.997
             ),
         )
 
+    def _read_logits(self, part: slice) -> NDArray[np.float64]:
+        learn, check = (
+            each.logits[:, part].astype(np.float64) for each in (self._learn, self._check)
+        )
+        mean, spread = learn.mean(axis=0), learn.std(axis=0) + 1e-6
+        return _fitted(
+            (learn - mean) / spread,
+            (check - mean) / spread,
+            self._learn.labels,
+            strength=_LOGIT_STRENGTH,
+        )
+
 
 def _fitted(
-    learn: NDArray[np.bool_], check: NDArray[np.bool_], labels: NDArray[np.int64]
+    learn: NDArray[np.floating[Any]],
+    check: NDArray[np.floating[Any]],
+    labels: NDArray[np.int64],
+    *,
+    strength: float = _STRENGTH,
 ) -> NDArray[np.float64]:
-    """Probability of each class for images to check, (N, K)."""
-    # In {-1, 1}: centred, the solver takes far fewer steps than in {0, 1}.
-    probe = LogisticRegression(C=_STRENGTH, max_iter=_STEPS, tol=1e-3)
-    probe.fit(2.0 * learn - 1.0, labels)
-    chances: NDArray[np.float64] = probe.predict_proba(2.0 * check - 1.0)
+    """Probability of each class for images to check, (N, K).
+
+    The solver takes far fewer steps where what it reads is centred: bits as -1 and 1.
+    """
+    probe = LogisticRegression(C=strength, max_iter=_STEPS, tol=1e-3)
+    chances: NDArray[np.float64] = probe.fit(learn, labels).predict_proba(check)
     return chances
+
+
+def _found(chances: NDArray[np.float64], labels: NDArray[np.int64]) -> Share:
+    return Share.of(int((chances.argmax(axis=1) == labels).sum()), len(labels))
+
+
+def _best_reading(bits: NDArray[np.bool_], labels: NDArray[np.int64]) -> tuple[int, int]:
+    """How many different rows there are, and images that have the most frequent class of theirs."""
+    _, row = np.unique(np.packbits(bits, axis=1), axis=0, return_inverse=True)
+    counts = np.zeros((int(row.max()) + 1, int(labels.max()) + 1), dtype=np.int64)
+    np.add.at(counts, (row.ravel(), labels), 1)
+    return len(counts), int(counts.max(axis=1).sum())
 
 
 def _entropy(shares: NDArray[np.float64]) -> float:

@@ -85,23 +85,29 @@ def best_single(bits: NDArray[np.bool_], members: NDArray[np.bool_]) -> Rule:
         bits: True where a gate is open, bool of shape (N, G).
         members: Which images have the concept, bool of shape (N,), some and not all.
     """
-    return _Growth(bits, members).grow(apart=0.0)
+    return _Growth(bits, members, np.zeros(bits.shape[1])).grow(apart=0.0)
 
 
 def grow_rules(
-    bits: NDArray[np.bool_], members: NDArray[np.bool_], *, most: int
+    bits: NDArray[np.bool_],
+    members: NDArray[np.bool_],
+    *,
+    most: int,
+    worth: NDArray[np.float64] | None = None,
 ) -> tuple[Rule, ...]:
     """A rule of one gate, of two, and so on, each with one gate more than the one before.
 
     Each time, of all gates in both states the one is taken whose rule, with the best m, has the
-    greatest balanced accuracy.
+    greatest balanced accuracy, and the worth of its open gates added to it.
 
     Args:
         bits: True where a gate is open, bool of shape (N, G).
         members: Which images have the concept, bool of shape (N,), some and not all.
         most: Gates of the largest rule, positive; never more than there are.
+        worth: What each gate is worth, beside what it tells, to a rule that wants it open, in
+            balanced accuracy, shape (G,); nothing by default.
     """
-    growth = _Growth(bits, members)
+    growth = _Growth(bits, members, np.zeros(bits.shape[1]) if worth is None else worth)
     return tuple(growth.grow(apart=_APART) for _ in range(min(most, bits.shape[1])))
 
 
@@ -112,10 +118,13 @@ class _Growth:
     so far, members and others apart: one matrix product judges all gates at once.
     """
 
-    def __init__(self, bits: NDArray[np.bool_], members: NDArray[np.bool_]) -> None:
+    def __init__(
+        self, bits: NDArray[np.bool_], members: NDArray[np.bool_], worth: NDArray[np.float64]
+    ) -> None:
         self._gates = np.ascontiguousarray(bits.T.astype(np.float32))  # (G, N)
         # Of each side a mean, so that both count the same however many they are.
         self._sides = np.stack([members / members.sum(), ~members / (~members).sum()])  # (2, N)
+        self._worth = np.concatenate([worth, np.zeros_like(worth)])  # (2 G,): open, then closed
         self._counts = np.zeros(len(bits), dtype=np.int64)
         self._states: list[GateState] = []
 
@@ -124,7 +133,7 @@ class _Growth:
         shares = self._shares()  # (2 G, 2, k + 1): of each side, how many states are met
         reached = shares[:, :, ::-1].cumsum(axis=2)[:, :, ::-1]  # at least so many
         balanced = (reached[:, 0, 1:] + 1 - reached[:, 1, 1:]) / 2  # (2 G, k)
-        merit = balanced.max(axis=1) + apart * _separation(shares)
+        merit = balanced.max(axis=1) + apart * _separation(shares) + self._worth
         count = len(self._gates)
         for state in self._states:
             merit[[state.gate, state.gate + count]] = -np.inf

@@ -15,9 +15,10 @@ def concept_part(found: Interpretation) -> list[Markup]:
     """Each concept's combination beside the best single gate, then the rules in words."""
     note = (
         "The smallest combination of gates, each open or closed, that tells the images of a "
-        f"concept from others, checked on {found.check_images:,} {found.check_split} images. "
-        "Balanced accuracy is the mean of the share of images with the concept that it finds and "
-        "of the share of others that it leaves alone: a coin has 50 %."
+        "concept from others and, where data were given, that these images hang on; checked on "
+        f"{found.check_images:,} {found.check_split} images. Balanced accuracy is the mean of the "
+        "share of images with the concept that it finds and of the share of others that it leaves "
+        "alone: a coin has 50 %."
     )
     rows = [
         [
@@ -50,7 +51,7 @@ def cause_part(found: Interpretation) -> list[Markup]:
     note = (
         "Accuracy that is lost when the gates that speak for a concept by being open are closed, "
         f"on {found.check_split} images; beside it {draws} draws of as many random gates of the "
-        "same layers. A gate that tells of a class need not be one that the class hangs on."
+        f"same layers. Which gates a concept hangs on was estimated on {found.learn_split} images."
     )
     short = [each.concept for each in found.closings if not each.holds]
     finding = (

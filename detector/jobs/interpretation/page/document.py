@@ -64,10 +64,11 @@ def _tiles(found: Interpretation) -> list[Markup]:
     better = sum(each.beats_single for each in found.combinations)
     hurt = sum(each.holds for each in found.closings)
     gates = sum(each.input_dependent for each in found.gates)
+    fixed = sum(each.always_open + each.always_closed for each in found.gates)
     tiles = [
         (f"{probes.network.rate:.1%}", "accuracy of the network"),
-        (f"{probes.path.accuracy.rate:.1%}", "found by a probe on the whole path"),
-        (f"{gates / probes.path.gates:.0%}", "of the gates depend on the image"),
+        (f"{probes.path.accuracy.rate:.1%}", f"found by a probe: {probes.path.layer}"),
+        (f"{gates / (gates + fixed):.0%}", "of the gates depend on the image"),
         (
             f"{better} of {len(found.combinations)}",
             "concepts whose combination beats every single gate",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from detector.jobs.evaluation.estimates import Estimate
 from detector.jobs.interpretation.interpretation import Interpretation
@@ -12,14 +13,20 @@ from detector.jobs.pages.plane import WIDTH, Axis, Plane, drawing
 
 __all__ = ["layer_part"]
 
+_SHUFFLED: Final = "shuffled labels"
+_LOGITS: Final = "probe on gate logits"
+
 
 def layer_part(found: Interpretation) -> list[Markup]:
     """Probes along the network, in charts and as a table."""
     probes = found.probes
     note = (
         "A linear probe reads the class off each layer's bits; what it finds on images that it has "
-        "not seen bounds their mutual information with the class from below. The control has "
-        "shuffled labels. Always open and always closed: for at least 99.9 % of "
+        "not seen bounds their mutual information with the class from below. No reading of the "
+        "same bits of these images can find more than is said under “at most”: so much finds who "
+        "knows the most frequent class of each state that the layer is in. On gate logits: the "
+        "same probe on the values that bits are made from. The control has shuffled labels. Always "
+        "open and always closed: for at least 99.9 % of "
         f"{found.rate_images:,} {found.learn_split} images."
     )
     highest = max(probes.class_entropy, *(each.information.high for each in probes.layers))
@@ -35,12 +42,16 @@ def layer_part(found: Interpretation) -> list[Markup]:
                     [(probes.network.rate, "c2", "the network"), (probes.chance, "chance", "")],
                     high=1.0,
                     title="images whose class is found",
-                    control=[each.control.estimate for each in probes.layers],
+                    others=[
+                        ([each.control.estimate for each in probes.layers], "c1", _SHUFFLED),
+                        ([each.from_logits.estimate for each in probes.layers], "c3", _LOGITS),
+                    ],
                 ),
                 legend(
                     [
                         ("c0", "probe"),
-                        ("c1", "shuffled labels"),
+                        ("c1", _SHUFFLED),
+                        ("c3", _LOGITS),
                         ("c2", "the network"),
                         ("chance", "chance"),
                     ]
@@ -69,9 +80,9 @@ def _chart(
     *,
     high: float,
     title: str,
-    control: Sequence[Estimate] = (),
+    others: Sequence[tuple[Sequence[Estimate], str, str]] = (),
 ) -> Markup:
-    """Figures of the layers, in the order of the network, beside some levels."""
+    """Figures of the layers, in the order of the network, beside some others and some levels."""
     count = len(figures)
     marked = range(0, count, max(1, count // 6))
     plane = Plane(
@@ -96,7 +107,7 @@ def _chart(
         plane.line([(0.5, value), (count + 0.5, value)], colour, name)
         for value, colour, name in levels
     ]
-    for series, colour, name in ((control, "c1", "shuffled labels"), (figures, "c0", "probe")):
+    for series, colour, name in (*others, (figures, "c0", "probe")):
         lines += [
             plane.line([(x, each.low), (x, each.high)], colour, f"{name}, layer {x}")
             for x, each in enumerate(series, start=1)
@@ -126,10 +137,14 @@ def _table(found: Interpretation) -> Markup:
                         f"{kind.open_share:.0%}",
                     ]
                 ),
+                str(probe.paths),
                 per_cent(probe.accuracy.estimate),
+                f"{probe.at_most:.1%}",
+                per_cent(probe.from_logits.estimate),
                 decimal(probe.information),
                 per_cent(probe.control.estimate),
             ]
         )
     head = ["layer", "gates", "always open", "depend", "always closed", "open on average"]
-    return table([*head, "probe", "bound, nats", "shuffled (99.7 %)"], rows)
+    head += ["states", "probe", "at most", "on gate logits", "bound, nats", "shuffled (99.7 %)"]
+    return table(head, rows)

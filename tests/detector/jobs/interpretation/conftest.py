@@ -47,6 +47,7 @@ def make_sample() -> Callable[..., PathSample]:
             class_names=CLASSES,
             image_ids=np.arange(count),
             bits=bits,
+            logits=np.where(bits, 1, -1).astype(np.float16),
             labels=labels,
             predictions=labels,
         )
@@ -105,6 +106,7 @@ def colours() -> SimpleNamespace:
             class_names=COLOURS,
             image_ids=np.arange(120),
             bits=output.path.bits.numpy(),
+            logits=output.path.logits.numpy().astype(np.float16),
             labels=labels,
             predictions=output.class_logits.argmax(dim=1).numpy(),
         ),

@@ -96,7 +96,10 @@ def _probe(layer: str, place: int) -> LayerProbe:
     return LayerProbe(
         layer=layer,
         gates=_GATES if place < len(_LAYERS) else _GATES * len(_LAYERS),
+        paths=5 * 4**place if place < 5 else 3400,
         accuracy=Share.of(hits, 3500),
+        at_most=min(1.0, (hits + 100) / 3500),
+        from_logits=Share.of(min(hits + 500, 3168), 3500),
         information=Estimate(value=nats, low=nats - 0.03, high=nats + 0.03),
         control=Share.of(350, 3500, confidence=0.997),
     )

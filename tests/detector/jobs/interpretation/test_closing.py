@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import dataclasses
-
-import numpy as np
 import pytest
 import torch
 
 from detector.decoupling import ForcedGates
-from detector.errors import DataError
 from detector.jobs.interpretation.closing import GateCloser
 from detector.jobs.interpretation.combinations import find_combination
 from detector.jobs.interpretation.concepts import ClassConcept
+from detector.jobs.interpretation.sample_images import SampleImages
 
 
-def closer(colours, sample=None) -> GateCloser:
+def images(colours) -> SampleImages:
+    return SampleImages(colours.sample, colours.splits.test, colours.splits.preprocessing)
+
+
+def closer(colours) -> GateCloser:
     return GateCloser(
         colours.network,
-        colours.splits.test,
-        colours.splits.preprocessing,
-        colours.sample if sample is None else sample,
+        images(colours),
         limit=30,
         draws=200,
         seed=0,
@@ -70,9 +69,3 @@ def test_a_combination_of_closed_gates_alone_has_nothing_to_close(colours) -> No
     combination = find_combination(concept, colours.sample, colours.sample, most_gates=1, seed=0)
     assert combination.combination.sentence == "second:0 closed"
     assert closer(colours).close(concept, combination) is None
-
-
-def test_data_other_than_the_tables_are_refused(colours) -> None:
-    labels = np.roll(colours.sample.labels, 1)
-    with pytest.raises(DataError, match="same --data"):
-        closer(colours, dataclasses.replace(colours.sample, labels=labels))

@@ -54,7 +54,8 @@ def test_a_network_is_interpreted_and_the_file_holds_all_of_it(
     found.write(tmp_path / "found.json")
     assert Interpretation.read(tmp_path / "found.json") == found
     without = interpret(table, resnet20, options)
-    assert dataclasses.replace(found, closings=()) == without
+    # What gates cause is known from images alone, and stands in combinations.
+    assert dataclasses.replace(found, closings=(), combinations=without.combinations) == without
 
 
 def test_masks_are_dissected_and_come_back_with_the_rest(
@@ -78,6 +79,26 @@ def test_masks_are_dissected_and_come_back_with_the_rest(
 def test_masks_without_data_are_refused(table, resnet20, tmp_path) -> None:
     options = dataclasses.replace(OPTIONS, masks=tmp_path / "masks.csv")
     with pytest.raises(InvalidInputError, match="Masks should come with the data"):
+        interpret(table, resnet20, options)
+
+
+def test_some_layers_are_looked_at_alone(table, resnet20: DecoupledNetwork, splits) -> None:
+    last = resnet20.layout.names[-2:]
+    options = dataclasses.replace(OPTIONS, layers=(last[1], last[0]))
+    found = interpret(table, resnet20, options, splits=splits)
+    assert tuple(each.layer for each in found.probes.layers) == last
+    assert found.probes.path.gates == sum(resnet20.layout.sizes[-2:])
+    assert tuple(each.layer for each in found.embedding.layers) == last
+    used = {gate.layer for each in found.combinations for gate in each.combination.gates}
+    assert used <= set(last)
+    whole = interpret(table, resnet20, dataclasses.replace(OPTIONS, points=0))
+    assert found.probes.layers == whole.probes.layers[-2:]
+    assert found.distances == whole.distances
+
+
+def test_a_layer_that_does_not_exist_is_named_before_anything_is_read(table, resnet20) -> None:
+    options = dataclasses.replace(OPTIONS, layers=("layer9.conv1",))
+    with pytest.raises(InvalidInputError, match=r"layer3\.2\.conv2\. Found 'layer9\.conv1'"):
         interpret(table, resnet20, options)
 
 

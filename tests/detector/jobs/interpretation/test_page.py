@@ -19,6 +19,7 @@ from detector.jobs.interpretation.dissection import dissect
 from detector.jobs.interpretation.embedding import Embedding, embed_layers
 from detector.jobs.interpretation.page import page
 from detector.jobs.interpretation.probes import probe_layers
+from detector.jobs.interpretation.sample_images import SampleImages
 from tests.detector.jobs.interpretation.planted import planted, planted_network
 
 NASTY = "<script>alert(1)</script>"
@@ -57,9 +58,7 @@ def found(colours) -> Interpretation:
     ]
     closer = GateCloser(
         colours.network,
-        colours.splits.test,
-        colours.splits.preprocessing,
-        sample,
+        SampleImages(sample, colours.splits.test, colours.splits.preprocessing),
         limit=10,
         draws=5,
         seed=0,

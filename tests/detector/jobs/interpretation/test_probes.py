@@ -25,6 +25,8 @@ def test_a_layer_that_holds_the_class_tells_all_and_one_of_coins_nothing(samples
     assert probes.class_entropy == pytest.approx(math.log(4))
     assert late.accuracy.rate == probes.path.accuracy.rate == probes.network.rate == 1.0
     assert math.log(4) - 0.1 < late.information.value <= math.log(4)
+    # Four classes, each in a state of its own, but for the coins beside them.
+    assert late.at_most == late.from_logits.rate == 1.0
     assert early.accuracy.low <= probes.chance == 0.25 <= early.accuracy.high
     assert early.information.low <= 0
     assert told == [2000, 2000, 2000]
@@ -52,6 +54,24 @@ def test_the_bound_comes_close_to_the_information_of_a_known_channel(make_sample
     spread = math.sqrt(0.09) * (math.log(1.8) - math.log(0.2)) / math.sqrt(8000)
     assert late.information.value == pytest.approx(exact, abs=4 * spread)
     assert late.information.low < late.information.value < late.information.high
+
+
+def test_no_probe_finds_more_than_the_states_of_a_layer_allow(make_sample) -> None:
+    """Two gates, three states: one for a, one for b, and one that c and d share."""
+
+    def told_by_two(sample):
+        bits = np.zeros_like(sample.bits)
+        bits[:, 6], bits[:, 7] = sample.labels == 0, sample.labels == 1
+        logits = np.zeros_like(sample.logits)
+        logits[:, 8] = sample.labels  # what the bits do not tell
+        return dataclasses.replace(sample, bits=bits, logits=logits)
+
+    learn, check = told_by_two(make_sample(400)), told_by_two(make_sample(200, seed=1))
+    early, late = probe_layers(learn, check, seed=0, done=lambda _: None).layers
+    assert (early.paths, early.at_most) == (1, 0.25)
+    assert (late.paths, late.at_most) == (3, 0.75)
+    assert late.accuracy.rate == 0.75
+    assert late.from_logits.rate > 0.75
 
 
 def test_a_class_without_images_to_learn_from_is_named(make_sample) -> None:
