@@ -10,7 +10,7 @@ from torch import Tensor
 
 from detector.decoupling.skipping.features import dense
 
-__all__ = ["GateOutcome", "Program", "Step"]
+__all__ = ["GateOutcome", "Program", "Spent", "Step"]
 
 GateOutcome = tuple[Tensor, Tensor]
 """Gate logits of one layer and means of its gated channels, each of shape (C,)."""
@@ -33,6 +33,19 @@ class Step:
     writes: int
     is_gated: bool = False
     frees: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Spent:
+    """Where the time of one image went.
+
+    Args:
+        layers_s: In each gated layer, seconds.
+        rest_s: In all other steps, seconds.
+    """
+
+    layers_s: tuple[float, ...]
+    rest_s: float
 
 
 class Program:
@@ -64,21 +77,24 @@ class Program:
                 gates.append((value.logits, value.means()))
         return dense(values[self._outcome]), gates
 
-    def layer_seconds(self, image: Tensor, now: Callable[[], float]) -> list[float]:
-        """How long each gated layer took, seconds.
+    def spent(self, image: Tensor, now: Callable[[], float]) -> Spent:
+        """How long each gated layer took, and the rest.
 
         Args:
             image: As above.
             now: A clock that has waited for what was asked of the device.
         """
         values = [image, *self._start[1:]]
-        seconds = []
+        layers, rest = [], 0.0
         for step in self._steps:
             started = now()
             _run(step, values)
+            seconds = now() - started
             if step.is_gated:
-                seconds.append(now() - started)
-        return seconds
+                layers.append(seconds)
+            else:
+                rest += seconds
+        return Spent(layers_s=tuple(layers), rest_s=rest)
 
 
 def _run(step: Step, values: list[Any]) -> Any:
