@@ -112,7 +112,7 @@ def choose_plan(
     largest_batch = max(1, largest_batch)
     glance = _glance(network, compiler, images, largest_batch)
     if glance.is_hopeless:
-        return glance, SkippingNetwork.of(network, glance.plan)
+        return glance, SkippingNetwork(compiler.program(glance.plan), network.layout, glance.plan)
     plan = SkippingPlan(names=network.layout.names, ways=_fastest_ways(compiler, images))
     skipping = SkippingNetwork(compiler.program(plan), network.layout, plan)
     alone, together = (_compared(network, skipping, images, size) for size in (1, largest_batch))
