@@ -10,12 +10,14 @@ from torch import Tensor, fx, nn
 
 from detector.decoupling.gates import ControllingModule
 from detector.decoupling.network import DecoupledNetwork
-from detector.decoupling.skipping.convolution import Convolution
+from detector.decoupling.skipping.convolution import Convolution, FoldedConvolution
 from detector.decoupling.skipping.features import Features, dense
 from detector.decoupling.skipping.folding import folded
 from detector.decoupling.skipping.gated_layer import GatedLayer
 from detector.decoupling.skipping.operations import (
     Operation,
+    is_nothing,
+    is_pad,
     is_pool,
     is_relu,
     operation,
@@ -85,6 +87,8 @@ class Compiler:
                 constants[place] = self._constant(node)
             if node.op in {"get_attr", "placeholder"}:
                 places[node] = place
+            elif is_nothing(node, self._modules):
+                places[node] = places[node.all_input_nodes[0]]
             elif node not in places:  # else it is part of a convolution
                 steps.append(self._step(node, ways, places, place))
                 chain, _ = self._convolutions.get(node, ((node,), None))
@@ -97,12 +101,14 @@ class Compiler:
     def _step(
         self, node: fx.Node, ways: dict[str, Way], places: dict[fx.Node, int], place: int
     ) -> Step:
-        way = ways.get(str(node.target)) if node in self._convolutions else None
+        _, convolution = self._convolutions.get(node, ((), None))
+        way = ways.get(str(node.target)) if convolution is not None else None
         return Step(
             run=self._operation(node, way),
             reads=tuple(places[each] for each in node.all_input_nodes),
             writes=place,
             is_gated=way is not None,
+            is_new=way is not None or isinstance(convolution, FoldedConvolution) or is_pad(node),
         )
 
     def _operation(self, node: fx.Node, way: Way | None) -> Operation:
