@@ -16,6 +16,7 @@ from detector.decoupling.skipping.folding import folded
 from detector.decoupling.skipping.gated_layer import GatedLayer
 from detector.decoupling.skipping.operations import (
     Operation,
+    Reusing,
     is_nothing,
     is_pad,
     is_pool,
@@ -30,6 +31,7 @@ from detector.tracing import tracing
 __all__ = ["Compiler"]
 
 _Chain = tuple[fx.Node, ...]
+_MAXIMA = (nn.MaxPool2d, nn.AdaptiveMaxPool2d)
 
 
 class Compiler:
@@ -116,8 +118,8 @@ class Compiler:
             return operation(node, self._modules)
         chain, convolution = self._convolutions[node]
         if way is None:
-            rest = [operation(each, self._modules) for each in chain if self._stays(each)]
-            return _Stem(convolution, rest) if rest else _ungated(convolution)
+            rest = [each for each in chain if self._stays(each)]
+            return _Stem(convolution, self._rest(rest)) if rest else _ungated(convolution)
         name = str(node.target)
         return GatedLayer(
             cast("ControllingModule", self._controllers[name]),
@@ -153,6 +155,13 @@ class Compiler:
                 return found
             node = _only_user(node)
         return []
+
+    def _rest(self, nodes: Sequence[fx.Node]) -> list[Operation]:
+        """ReLUs and the pool behind them. The largest is rectified alike: then, less is left."""
+        *relus, pool = (operation(each, self._modules) for each in nodes)
+        if not isinstance(self._modules[str(nodes[-1].target)], _MAXIMA):
+            return [*relus, pool]
+        return [pool, *(relu.over((True,)) for relu in relus if isinstance(relu, Reusing))]
 
     def _stays(self, node: fx.Node) -> bool:
         return is_relu(node, self._modules) or is_pool(node, self._modules)
