@@ -12,34 +12,67 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-__all__ = ["BLOCK", "SCORING_BLOCK", "in_blocks", "padded_rows"]
+__all__ = ["BLOCK", "SCORING_BLOCK", "in_blocks", "padded_rows", "scored_in_blocks", "scored_rows"]
 
 BLOCK = 16
 """Rows of every product. What a single image pays for the others is little beside the convolutions,
 which see no padding; with fewer rows, large batches would pay for many small products."""
 
 SCORING_BLOCK = 32
-"""Rows of one scoring, whatever the batch: the server's largest batch, and for one image hardly
-dearer than a single row, as scoring is many small operations."""
+"""Most rows of one scoring: the server's largest batch."""
+
+_SCORED_TOGETHER = 4
+"""Rows of a product of a scoring, on CPUs. One image pays for all of them; 32 pay for eight small
+products, which is little beside the many operations that they share."""
 
 
-def in_blocks(product: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
-    """Apply a function of rows to blocks of `BLOCK` of them; zeros fill the last one.
+def in_blocks(product: Callable[[Tensor], Tensor], rows: Tensor, block: int = BLOCK) -> Tensor:
+    """Apply a function of rows to blocks of so many of them; zeros fill the last one.
 
     Args:
-        product: Maps ``(BLOCK, C)`` to ``(BLOCK, D)``, each row by itself.
+        product: Maps ``(block, C)`` to ``(block, D)``, each row by itself.
         rows: What it is applied to, shape (B, C).
+        block: Rows of a block.
 
     Returns:
         The results, shape (B, D).
     """
     count = len(rows)
-    missing = -count % BLOCK
+    missing = -count % block
     if missing:
         rows = torch.cat([rows, rows.new_zeros(missing, *rows.shape[1:])])
-    if len(rows) == BLOCK:
-        return product(rows)[:count]
-    return torch.cat([product(block) for block in torch.split(rows, BLOCK)])[:count]
+    if len(rows) == block:
+        found = product(rows)
+    else:
+        found = torch.cat([product(part) for part in torch.split(rows, block)])
+    return found[:count] if missing else found
+
+
+def scored_rows(device: torch.device) -> int:
+    """Rows of which a scoring takes a multiple, so that each row's numbers are its own.
+
+    On CPUs only products hang on the number of rows. On GPUs sums do so as well, and a few rows
+    cost as much as many.
+
+    Args:
+        device: Where the scoring is done.
+    """
+    return _SCORED_TOGETHER if device.type == "cpu" else SCORING_BLOCK
+
+
+def scored_in_blocks(product: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+    """Apply a function of rows as a scoring does: up to `SCORING_BLOCK` of them in small blocks.
+
+    More at once, as in training and evaluation, are one product: nobody holds their last bits
+    against those of another batch.
+
+    Args:
+        product: Maps ``(B, C)`` to ``(B, D)``, each row by itself.
+        rows: What it is applied to, shape (B, C).
+    """
+    if len(rows) > SCORING_BLOCK:
+        return product(rows)
+    return in_blocks(product, rows, scored_rows(rows.device))
 
 
 def padded_rows(count: int, block: int, device: torch.device) -> Tensor:

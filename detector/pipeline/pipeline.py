@@ -33,7 +33,7 @@ from detector.pipeline.levels import Level, check_levels
 from detector.pipeline.steadiness import Rejudged, Steadiness, Variants, examine
 from detector.pipeline.stopwatch import Stopwatch
 from detector.preprocessing import Preprocessing
-from detector.row_blocks import SCORING_BLOCK, padded_rows
+from detector.row_blocks import SCORING_BLOCK, padded_rows, scored_rows
 from detector.scoring import Observation, SuspicionScores
 from detector.tracing import computing
 
@@ -413,12 +413,13 @@ class Pipeline:
 
 def _scored(level: Level, seen: Observation) -> SuspicionScores:
     """Scores in blocks of rows, so that an image's own do not hang on those of its batch."""
-    count = len(seen)
-    if count == SCORING_BLOCK:
+    count, device = len(seen), seen.class_logits.device
+    block = scored_rows(device)
+    if count % block == 0 and count <= SCORING_BLOCK:
         return cast("SuspicionScores", level.suspicion(seen))
-    rows = padded_rows(count, SCORING_BLOCK, seen.class_logits.device)
+    rows = padded_rows(count, block, device)
     parts: list[SuspicionScores] = [
-        level.suspicion(seen[block]) for block in torch.split(rows, SCORING_BLOCK)
+        level.suspicion(seen[part]) for part in torch.split(rows, SCORING_BLOCK)
     ]
     return SuspicionScores(
         scores=torch.cat([part.scores for part in parts])[:count],

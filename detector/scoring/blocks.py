@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -23,17 +23,23 @@ class EqualLayers:
         layers: Index of each of these layers, ascending.
         size: Number of gates of each of them, C.
         gates: Index of each gate, layer after layer, int64 of shape (n C,).
+        run: Where they lie, if they follow each other without a gap.
     """
 
     layers: tuple[int, ...]
     size: int
     gates: Tensor
+    run: slice | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        first, last = int(self.gates[0]), int(self.gates[-1])
+        gapless = last - first == len(self.gates) - 1
+        object.__setattr__(self, "run", slice(first, last + 1) if gapless else None)
 
     def take(self, values: Tensor) -> Tensor:
         """These layers' part of values of all gates, (B, G) -> (n, B, C)."""
-        first, count = int(self.gates[0]), len(self.gates)
-        if int(self.gates[-1]) - first == count - 1:
-            part = values[:, first : first + count]  # layers that follow each other: no copy
+        if self.run is not None:
+            part = values[:, self.run]  # no copy
         else:
             part = values.index_select(1, self.gates.to(values.device))
         return part.reshape(len(part), len(self.layers), self.size).transpose(0, 1)

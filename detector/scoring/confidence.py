@@ -35,9 +35,7 @@ class Confidence(Score):
 
     @override
     def _score(self, seen: Observation) -> Tensor:
-        largest = seen.class_logits.topk(2, dim=1).values
+        first, second = seen.class_logits.topk(2, dim=1).values.unbind(dim=1)
         energy = seen.class_logits.logsumexp(dim=1)
-        high = torch.stack(
-            [largest[:, 0] - energy, largest[:, 0] - largest[:, 1], energy], dim=1
-        )  # (B, 3)
+        high = torch.stack([first - energy, first - second, energy], dim=1)  # (B, 3)
         return torch.cat([-high, high], dim=1)

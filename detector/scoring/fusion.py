@@ -6,12 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Self, cast
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from detector.row_blocks import scored_in_blocks
 from detector.scoring.surprisal import Surprisal
 from detector.scoring.trees import TreeEnsemble
 
@@ -59,10 +61,10 @@ class Fusion(nn.Module, ABC):
     def explained(self, statistics: Tensor) -> tuple[Tensor, Tensor]:
         """Scores as `forward` gives them, (B,), and what each witness adds to them, (B, W)."""
         self._check(statistics)
-        # Comparisons would take a side on NaN: it has to show in the score instead.
-        finite = statistics.sum(dim=1).isfinite()
         scores, testimony = self._fuse(statistics)
-        return torch.where(finite, scores.to(torch.float32), torch.nan), testimony
+        # Comparisons would take a side on NaN: it has to show in the score instead.
+        scores = torch.add(scores, statistics.sum(dim=1), alpha=0)
+        return scores.to(torch.float32), testimony
 
     def _check(self, statistics: Tensor) -> None:
         if statistics.ndim != 2 or statistics.shape[1] != self.statistics:
@@ -149,7 +151,7 @@ class OneClassFusion(Fusion):
             CalibrationError: If there is no image, or a value is not finite.
         """
         self._check(clean)
-        columns = clean[:, self.columns]
+        columns = clean.index_select(1, self.columns)
         self.single.fit(columns)
         self.together.fit(self._sums(columns))
         return self
@@ -161,12 +163,13 @@ class OneClassFusion(Fusion):
 
     @override
     def _fuse(self, statistics: Tensor) -> tuple[Tensor, Tensor]:
-        testimony = cast("Tensor", self.together(self._sums(statistics[:, self.columns])))
+        columns = statistics.index_select(1, self.columns)
+        testimony = cast("Tensor", self.together(self._sums(columns)))
         return testimony.sum(dim=1), testimony
 
     def _sums(self, columns: Tensor) -> Tensor:
         surprisal = cast("Tensor", self.single(columns))
-        return surprisal @ self.member.to(surprisal.dtype)
+        return scored_in_blocks(partial(torch.mm, mat2=self.member.to(surprisal.dtype)), surprisal)
 
 
 class LearntFusion(Fusion):

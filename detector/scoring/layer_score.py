@@ -10,6 +10,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from detector.paths import PathLayout, PathVectors
+from detector.row_blocks import scored_in_blocks
 from detector.scoring.blocks import layer_indicator
 from detector.scoring.observation import Observation
 from detector.scoring.score import CleanImages, Score
@@ -93,8 +94,7 @@ class LayerScore(Score):
 
     @override
     def _score(self, seen: Observation) -> Tensor:
-        found = self.deviation(seen.path, seen.predicted)
-        both = torch.stack([found.own, found.margin], dim=1)  # (B, 2, L)
+        both, _ = self._own_and_margin(seen.path, seen.predicted)
         standard = (both - self.centre) / self.scale
         return torch.cat([standard, standard.sum(dim=2, keepdim=True)], dim=2).flatten(1)
 
@@ -105,17 +105,26 @@ class LayerScore(Score):
             path: The paths, with the layout of this score.
             predicted: Class that each image is held against, int64 of shape (B,), in 0..K-1.
         """
+        both, other = self._own_and_margin(path, predicted)
+        own, margin = both.unbind(dim=1)
+        return LayerDeviation(own=own, margin=margin, other=other)
+
+    def _own_and_margin(self, path: PathVectors, predicted: Tensor) -> tuple[Tensor, Tensor]:
+        """Distance from the class and margin side by side, (B, 2, L), and the best other class."""
         values = self._values(path)  # (B, G)
-        total = torch.addmm(self.bias.sum(dim=1), values, self.weight.T)  # (B, K)
+        total = scored_in_blocks(self._along_classes, values) + self.bias.sum(dim=1)  # (B, K)
         others = total.detach().scatter(1, predicted.unsqueeze(1), torch.inf)
         other = others.argmin(dim=1)
-        pair = torch.cat([predicted, other])  # (2 B): own, then best other
-        weight = self.weight.index_select(0, pair).view(2, *values.shape)
-        bias = self.bias.index_select(0, pair).view(2, len(path), self.layout.layers)
-        distance = self._by_layer(values * weight) + bias  # (2, B, L)
-        shared = self._shared(values)
-        own = distance[0] if shared is None else distance[0] + shared
-        return LayerDeviation(own=own, margin=distance[0] - distance[1], other=other)
+        weight, bias = self.weight.index_select(0, predicted), self.bias.index_select(0, predicted)
+        away = weight - self.weight.index_select(0, other)
+        along = torch.stack([self._with_shared(values, weight), away], dim=1)  # (B, 2, G)
+        # What all classes share is in the same product: it is no further one.
+        sums = scored_in_blocks(self._by_layer, along * values.unsqueeze(1))
+        offsets = torch.stack([bias, bias - self.bias.index_select(0, other)], dim=1)
+        return sums + offsets, other
+
+    def _along_classes(self, values: Tensor) -> Tensor:
+        return torch.mm(values, self.weight.T)
 
     @abstractmethod
     def _affine(self, statistics: PathStatistics) -> tuple[Tensor, Tensor]:
@@ -125,9 +134,9 @@ class LayerScore(Score):
     def _values(self, path: PathVectors) -> Tensor:
         """v, float of shape (B, G)."""
 
-    def _shared(self, values: Tensor) -> Tensor | None:  # noqa: ARG002 - some classes share nothing
-        """The part of the distance that all classes share, shape (B, L), if there is one."""
-        return None
+    def _with_shared(self, values: Tensor, weight: Tensor) -> Tensor:  # noqa: ARG002 - some classes share nothing
+        """What each value is multiplied by, (B, G): the class's weights and what all share."""
+        return weight
 
     def _by_layer(self, values: Tensor) -> Tensor:
         """Sums over each layer, (..., G) -> (..., L)."""

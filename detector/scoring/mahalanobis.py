@@ -10,6 +10,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from detector.paths import PathLayout, PathVectors
+from detector.row_blocks import scored_in_blocks
 from detector.scoring.blocks import equal_layers
 from detector.scoring.layer_score import LayerScore
 from detector.scoring.statistics import Moments, PathStatistics
@@ -127,16 +128,20 @@ class _Mahalanobis(LayerScore):
     @override
     def _values(self, path: PathVectors) -> Tensor:
         centred = self._vectors(path).to(self.weight.dtype) - self.origin
+        return scored_in_blocks(self._whitened, centred)
+
+    def _whitened(self, centred: Tensor) -> Tensor:
+        """Values less their mean over all classes, (B, G), with the same spread everywhere."""
         return _side_by_side(
             [
-                group.take(centred) @ blocks
+                torch.bmm(group.take(centred), blocks)
                 for group, blocks in zip(self.groups, self._blocks(), strict=True)
             ]
         )
 
     @override
-    def _shared(self, values: Tensor) -> Tensor:
-        return self._by_layer(values.square())
+    def _with_shared(self, values: Tensor, weight: Tensor) -> Tensor:
+        return values + weight
 
     def _class_means(self, classes: Tensor) -> Tensor:
         """Mean of what is measured over the clean images of some classes, (B,) -> (B, G)."""

@@ -104,10 +104,11 @@ class PathScores(nn.Module):
             only: Keys of the scores that are wanted, such as ``bits``; the statistics of others
                 are 0. By default all.
         """
+        nothing = seen.class_logits.new_zeros(())
         parts = [
             cast("Tensor", score(seen))
             if only is None or key in only
-            else seen.class_logits.new_zeros(len(seen), self._widths[key])
+            else nothing.expand(len(seen), self._widths[key])
             for key, score in self._items()
         ]
         return torch.cat(parts, dim=1)

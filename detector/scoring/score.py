@@ -142,7 +142,8 @@ class Score(nn.Module, ABC):
         values = self._score(seen)
         for each in (seen, *(seen.copies[name] for name in self.copies)):
             # Bits and comparisons would hide a network that broke down.
-            values = values + 0 * each.class_logits.sum(dim=1, keepdim=True)
+            broken = each.class_logits.sum(dim=1, keepdim=True)
+            values = torch.add(values, broken, alpha=0)  # nothing, or NaN
         return values
 
     def restore(self, state: dict[str, Tensor]) -> Self:

@@ -34,12 +34,18 @@ class Surprisal(nn.Module):
     knots: Tensor
     levels: Tensor
     excess: Tensor
+    pieces: Tensor
+    firsts: Tensor
 
     def __init__(self, statistics: int) -> None:
         super().__init__()
         self.register_buffer("knots", torch.zeros(statistics, _KNOTS))  # ascending in each row
         self.register_buffer("levels", torch.zeros(_KNOTS))  # ascending from 0
         self.register_buffer("excess", torch.ones(statistics))
+        self.register_buffer("pieces", torch.zeros(0, 4), persistent=False)
+        first = torch.arange(statistics).unsqueeze(1) * (1 + _KNOTS)
+        self.register_buffer("firsts", first, persistent=False)
+        self.register_load_state_dict_post_hook(_prepare)  # type: ignore[no-untyped-call] # torch's
 
     def fit(self, clean: Tensor) -> Self:
         """Learn how the statistics of clean images spread.
@@ -79,6 +85,7 @@ class Surprisal(nn.Module):
         self.knots.copy_(knots.T)
         self.levels.copy_(levels)
         self.excess.copy_(torch.maximum(excess, least))
+        _prepare(self)
         return self
 
     def forward(self, values: Tensor) -> Tensor:
@@ -101,12 +108,25 @@ class Surprisal(nn.Module):
             )
         columns = values.T.contiguous()  # (S, B)
         place = torch.searchsorted(self.knots, columns.detach())  # first knot that is not below
-        upper = place.clamp(1, _KNOTS - 1)
-        low, high = self.knots.gather(1, upper - 1), self.knots.gather(1, upper)
-        width = (high - low).clamp(min=torch.finfo(self.knots.dtype).tiny)
+        chosen = self.pieces.index_select(0, (place + self.firsts).view(-1))
+        low, width, below, step = chosen.view(*columns.shape, 4).unbind(dim=2)
         share = ((columns - low) / width).clamp(0, 1)
-        below, above = self.levels[upper - 1], self.levels[upper]
-        inside = below + share * (above - below)
+        inside = torch.addcmul(below, share, step)
         far = (columns - self.knots[:, -1:]).clamp(min=0)
         surprisal: Tensor = (inside + torch.log1p(far / self.excess.unsqueeze(1))).T
         return surprisal
+
+
+def _prepare(surprisal: Surprisal, _: object = None) -> None:
+    """Lay out what a value needs by its place among the knots, all of it in one row.
+
+    The first knot and its width, the surprisal there and how much it rises up to the second.
+    """
+    knots = surprisal.knots
+    upper = torch.arange(1 + _KNOTS, device=knots.device).clamp(1, _KNOTS - 1)
+    low = knots[:, upper - 1]
+    width = (knots[:, upper] - low).clamp(min=torch.finfo(knots.dtype).tiny)
+    below = surprisal.levels[upper - 1]
+    step = surprisal.levels[upper] - below
+    columns = (low, width, below.expand_as(low), step.expand_as(low))
+    surprisal.pieces = torch.stack(columns, dim=2).view(-1, len(columns))

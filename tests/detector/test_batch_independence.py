@@ -60,6 +60,19 @@ def test_an_image_has_the_same_bits_and_score_in_every_served_size_and_position(
                 assert all(map(torch.equal, found, expected)), (size, place)
 
 
+@pytest.mark.parametrize("level", ["fast", "standard", "thorough"])
+def test_what_was_observed_scores_the_same_among_any_number_of_others(pipeline, samples, level):
+    """Sizes between the served ones too, and more images than are scored at once."""
+    seen = pipeline.observe(samples[:40], pipeline.level(level).copies)
+    whole = pipeline.judge(seen, level)
+    for count in (1, 2, 3, 5, 11, 31, 32, 33):
+        for first in (0, 7):
+            found = pipeline.judge(seen[first : first + count], level)
+            for row in range(count):
+                alike = map(torch.equal, numbers(found, row), numbers(whole, first + row))
+                assert all(alike), (count, first, row)
+
+
 def test_the_digests_tell_a_pipeline_whose_numbers_hang_on_the_batch(make_pipeline):
     pipeline = make_pipeline()
     steady = {size: row_digests(pipeline, "standard", size) for size in (2, 4, 8)}

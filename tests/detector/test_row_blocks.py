@@ -8,7 +8,14 @@ import pytest
 import torch
 from torch.nn import functional
 
-from detector.row_blocks import BLOCK, in_blocks, padded_rows
+from detector.row_blocks import (
+    BLOCK,
+    SCORING_BLOCK,
+    in_blocks,
+    padded_rows,
+    scored_in_blocks,
+    scored_rows,
+)
 
 
 @pytest.mark.parametrize("channels", [(16, 4), (64, 10), (512, 100)])
@@ -23,6 +30,32 @@ def test_a_row_has_the_same_bits_alone_and_at_any_place_among_others(channels):
         for start in (0, 7):
             part = in_blocks(product, rows[start : start + count])
             assert torch.equal(part, whole[start : start + count])
+
+
+@pytest.mark.parametrize("channels", [(16, 4), (64, 10), (512, 100)])
+def test_a_scored_row_has_the_same_bits_in_any_scoring(channels):
+    draws = torch.Generator().manual_seed(0)
+    weight = torch.randn(channels[1], channels[0], generator=draws)
+    rows = torch.randn(SCORING_BLOCK, channels[0], generator=draws)
+    product = partial(functional.linear, weight=weight)
+    whole = scored_in_blocks(product, rows)
+    torch.testing.assert_close(whole, product(rows), rtol=1e-4, atol=1e-4)
+    for count in (1, 2, 3, 4, 5, 15, 16, 31):
+        part = scored_in_blocks(product, rows[1 : 1 + count])
+        assert torch.equal(part, whole[1 : 1 + count])
+
+
+def test_more_rows_than_a_scoring_takes_are_one_product():
+    shapes = []
+
+    def product(rows):
+        shapes.append(len(rows))
+        return rows
+
+    for count in (1, SCORING_BLOCK, SCORING_BLOCK + 1):
+        scored_in_blocks(product, torch.zeros(count, 2))
+    few = scored_rows(torch.device("cpu"))
+    assert shapes == [few] * (1 + SCORING_BLOCK // few) + [SCORING_BLOCK + 1]
 
 
 @pytest.mark.parametrize("count", [0, 1, BLOCK, BLOCK + 1])

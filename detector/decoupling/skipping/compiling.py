@@ -11,12 +11,19 @@ from torch import Tensor, fx, nn
 from detector.decoupling.channel_flow import channel_flow
 from detector.decoupling.gates import ControllingModule
 from detector.decoupling.network import DecoupledNetwork
-from detector.decoupling.skipping.convolution import Convolution, OpaqueConvolution
+from detector.decoupling.skipping.convolution import (
+    Convolution,
+    FoldedConvolution,
+    OpaqueConvolution,
+)
 from detector.decoupling.skipping.features import Features, dense
 from detector.decoupling.skipping.folding import folded
 from detector.decoupling.skipping.gated_layer import GatedLayer
 from detector.decoupling.skipping.operations import (
     Operation,
+    Reusing,
+    is_nothing,
+    is_pad,
     is_pool,
     is_relu,
     operation,
@@ -29,6 +36,7 @@ from detector.tracing import tracing
 __all__ = ["Compiler"]
 
 _Chain = tuple[fx.Node, ...]
+_MAXIMA = (nn.MaxPool2d, nn.AdaptiveMaxPool2d)
 
 
 class Compiler:
@@ -104,6 +112,8 @@ class Compiler:
                 constants[place] = self._constant(node)
             if node.op in {"get_attr", "placeholder"}:
                 places[node] = place
+            elif is_nothing(node, self._modules):
+                places[node] = places[node.all_input_nodes[0]]
             elif node not in places:  # else it is part of a convolution
                 steps.append(self._step(node, ways, places, place))
                 chain, _ = self._convolutions.get(node, ((node,), None))
@@ -116,12 +126,14 @@ class Compiler:
     def _step(
         self, node: fx.Node, ways: dict[str, Way], places: dict[fx.Node, int], place: int
     ) -> Step:
-        way = ways.get(str(node.target)) if node in self._convolutions else None
+        _, convolution = self._convolutions.get(node, ((), None))
+        way = ways.get(str(node.target)) if convolution is not None else None
         return Step(
             run=self._operation(node, way),
             reads=tuple(places[each] for each in node.all_input_nodes),
             writes=place,
             is_gated=way is not None,
+            is_new=way is not None or isinstance(convolution, FoldedConvolution) or is_pad(node),
         )
 
     def _operation(self, node: fx.Node, way: Way | None) -> Operation:
@@ -129,8 +141,8 @@ class Compiler:
             return operation(node, self._modules)
         chain, convolution = self._convolutions[node]
         if way is None:
-            rest = [operation(each, self._modules) for each in chain if self._stays(each)]
-            return _Stem(convolution, rest) if rest else _ungated(convolution)
+            rest = [each for each in chain if self._stays(each)]
+            return _Stem(convolution, self._rest(rest)) if rest else _ungated(convolution)
         name = str(node.target)
         return GatedLayer(
             cast("ControllingModule", self._controllers[name]),
@@ -166,6 +178,13 @@ class Compiler:
                 return found
             node = _only_user(node)
         return []
+
+    def _rest(self, nodes: Sequence[fx.Node]) -> list[Operation]:
+        """ReLUs and the pool behind them. The largest is rectified alike: then, less is left."""
+        *relus, pool = (operation(each, self._modules) for each in nodes)
+        if not isinstance(self._modules[str(nodes[-1].target)], _MAXIMA):
+            return [*relus, pool]
+        return [pool, *(relu.over((True,)) for relu in relus if isinstance(relu, Reusing))]
 
     def _stays(self, node: fx.Node) -> bool:
         return is_relu(node, self._modules) or is_pool(node, self._modules)

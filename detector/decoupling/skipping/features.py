@@ -78,13 +78,20 @@ class Features:
         """What became of the same channels, zero channels having stayed zero."""
         return Features(kept, self.channels, self.open_channels)
 
-    def plus(self, other: Features) -> Features:
-        """The sum with a map of the same shape; it has all channels."""
+    def plus(self, other: Features, over: tuple[bool, bool] = (False, False)) -> Features:
+        """The sum with a map of the same shape; it has all channels.
+
+        Args:
+            other: That map.
+            over: Whether this one and the other may be written over.
+        """
         if other.open_channels is None:
             if self.open_channels is None:
                 return Features(self.kept + other.kept, self.channels)
-            return other.plus(self)
-        total = self.kept.clone() if self.open_channels is None else self.dense()
+            return other.plus(self, (over[1], over[0]))
+        total = self.dense()
+        if total is self.kept and not over[0]:
+            total = total.clone()
         return Features(total.index_add_(1, other.open_channels, other.kept), self.channels)
 
 

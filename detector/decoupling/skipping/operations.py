@@ -1,22 +1,34 @@
 """What the layers of a network do to feature maps of which only open channels exist.
 
 Each maker looks at a node of the traced graph and gives the operation that takes the values of the
-node's inputs, in their order; None where it does not know the node. Nothing here changes its input.
+node's inputs, in their order; None where it does not know the node. Nothing here changes its input,
+but what is `Reusing` where it is told that nobody else reads it.
 """
 
 from __future__ import annotations
 
 import operator
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
+from typing_extensions import override
 
 from detector.decoupling.skipping.features import Features, dense
 
-__all__ = ["Operation", "is_pool", "is_relu", "operation", "works_in_place"]
+__all__ = [
+    "Operation",
+    "Reusing",
+    "is_nothing",
+    "is_pad",
+    "is_pool",
+    "is_relu",
+    "operation",
+    "works_in_place",
+]
 
 Operation = Callable[..., Any]
 _Modules = dict[str, nn.Module]
@@ -36,6 +48,22 @@ _IN_PLACE_OPERATORS = (
     operator.imul,
     operator.itruediv,
 )
+
+
+class Reusing(ABC):
+    """An operation on feature maps that can do without memory of its own."""
+
+    @abstractmethod
+    def __call__(self, *values: Any) -> Any:
+        """The outcome, which shares no memory with feature maps among the inputs."""
+
+    @abstractmethod
+    def over(self, mine: tuple[bool, ...]) -> Operation:
+        """The same operation, which may write over some of its inputs.
+
+        Args:
+            mine: Whether each input is read by nobody else, in their order.
+        """
 
 
 def operation(node: fx.Node, modules: _Modules) -> Operation:
@@ -71,8 +99,29 @@ def is_pool(node: fx.Node, modules: _Modules) -> bool:
     )
 
 
+def is_nothing(node: fx.Node, modules: _Modules) -> bool:
+    """Whether a node hands on what it reads."""
+    idle = _is_module(node, modules, (nn.Identity, nn.Dropout, nn.Dropout2d))
+    return idle and not modules[str(node.target)].training
+
+
+def is_pad(node: fx.Node) -> bool:
+    """Whether a node lays out a map anew, with a margin."""
+    return _is_call(node, (functional.pad,))
+
+
 def _relu(node: fx.Node, modules: _Modules) -> Operation | None:
-    return _each_channel(torch.relu) if is_relu(node, modules) else None
+    return _Relu() if is_relu(node, modules) else None
+
+
+class _Relu(Reusing):
+    @override
+    def __call__(self, *values: Any) -> Any:
+        return _each_channel(torch.relu)(*values)
+
+    @override
+    def over(self, mine: tuple[bool, ...]) -> Operation:
+        return _each_channel(torch.relu_) if all(mine) else self
 
 
 def _pool(node: fx.Node, modules: _Modules) -> Operation | None:
@@ -97,27 +146,31 @@ def _linear(node: fx.Node, modules: _Modules) -> Operation | None:
     return lambda value: functional.linear(dense(value), weight, bias)
 
 
-def _nothing(node: fx.Node, modules: _Modules) -> Operation | None:
-    idle = _is_module(node, modules, (nn.Identity, nn.Dropout, nn.Dropout2d))
-    if not idle or modules[str(node.target)].training:
-        return None
-    return lambda value: value
-
-
 def _sum(node: fx.Node, modules: _Modules) -> Operation | None:
     if not _is_call(node, _SUMS) or len(node.all_input_nodes) != 2 or node.kwargs:
         return None
-    general = _on_all_channels(node, modules)
+    return _Sum(_on_all_channels(node, modules))
 
-    def add(first: Any, second: Any) -> Any:
+
+class _Sum(Reusing):
+    def __init__(self, general: Operation, over: tuple[bool, bool] = (False, False)) -> None:
+        self._general = general
+        self._over = over
+
+    @override
+    def __call__(self, *values: Any) -> Any:
+        first, second = values
         if not (_is_map(first) and _is_map(second)):
-            return general(first, second)
+            return self._general(first, second)
         one, other = Features.of(first), Features.of(second)
         if one.channels != other.channels or one.kept.shape[2:] != other.kept.shape[2:]:
-            return general(first, second)
-        return one.plus(other)
+            return self._general(first, second)
+        return one.plus(other, self._over)
 
-    return add
+    @override
+    def over(self, mine: tuple[bool, ...]) -> Operation:
+        first, second = mine
+        return _Sum(self._general, (first, second))
 
 
 def _concatenation(node: fx.Node, modules: _Modules) -> Operation | None:
@@ -226,7 +279,6 @@ _MAKERS: tuple[_Maker, ...] = (
     _relu,
     _pool,
     _linear,
-    _nothing,
     _sum,
     _concatenation,
     _means,

@@ -15,15 +15,20 @@ from detector.decoupling.network import DecoupledNetwork
 from detector.decoupling.skipping.compiling import Compiler
 from detector.decoupling.skipping.network import SkippingNetwork
 from detector.decoupling.skipping.plan import SkippingPlan, Way
+from detector.decoupling.skipping.program import Spent
 
 __all__ = ["Comparison", "SkippingChoice", "choose_plan"]
 
 _ROUNDS = 3
+_LEAST_TURNS = 2
 _PATIENCE_S = 2.0
-"""Longest time for one comparison after its first round, seconds: a server is waiting."""
+"""Longest time for one comparison after these turns, seconds: a server is waiting."""
 _LEAST_GAIN = 0.03
 """A gain below what two measurements differ by is none."""
 _MOST_LOSS = 0.03
+_HOPELESS = 0.2
+"""Who is so much slower than would pay in the fastest of a few looks needs no further ones."""
+_LOOKS = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,6 +73,14 @@ class SkippingChoice:
         """
         return self.alone.ratio <= 1 - _LEAST_GAIN and self.together.ratio <= 1 + _MOST_LOSS
 
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether it is so far from paying that better measurements would change nothing."""
+        return (
+            self.alone.ratio > 1 - _LEAST_GAIN + _HOPELESS
+            or self.together.ratio > 1 + _MOST_LOSS + _HOPELESS
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Plan and times as plain JSON values."""
         return {
@@ -85,7 +98,8 @@ def choose_plan(
 ) -> tuple[SkippingChoice, SkippingNetwork]:
     """Time every way of every layer, then the network with the fastest of each.
 
-    In a network that skips, images run one by one: what is fastest for one is so for a batch.
+    In a network that skips, images run one by one: what is fastest for one is so for a batch. Where
+    a few looks show that nothing would pay by far, they are all that is measured: a server waits.
 
     Args:
         network: In evaluation mode, on the device that counts.
@@ -96,12 +110,54 @@ def choose_plan(
         What was measured, and the network that follows the plan.
     """
     compiler = Compiler(network)
+    largest_batch = max(1, largest_batch)
+    glance = _glance(network, compiler, images, largest_batch)
+    if glance.is_hopeless:
+        return glance, SkippingNetwork(compiler.program(glance.plan), network.layout, glance.plan)
     plan = SkippingPlan(names=network.layout.names, ways=_fastest_ways(compiler, images))
     skipping = SkippingNetwork(compiler.program(plan), network.layout, plan)
-    alone, together = (
-        _compared(network, skipping, images, size) for size in (1, max(1, largest_batch))
-    )
+    alone, together = (_compared(network, skipping, images, size) for size in (1, largest_batch))
     return SkippingChoice(plan=plan, alone=alone, together=together), skipping
+
+
+@torch.inference_mode()
+def _glance(
+    network: DecoupledNetwork, compiler: Compiler, images: Tensor, largest_batch: int
+) -> SkippingChoice:
+    """What a few looks at one image say: each step's fastest time, as if no time lay between."""
+    names = compiler.layout.names
+    now = _clock(images.device)
+    image = images[:1].contiguous()
+    looks: list[tuple[Way, Spent]] = []
+    for way in Way:
+        program = compiler.program(SkippingPlan.uniform(names, way))
+        program.spent(image, now)  # the first one meets every shape for the first time
+        looks += [(way, program.spent(image, now)) for _ in range(_LOOKS)]
+    fastest = [
+        min((look.layers_s[layer], way) for way, look in looks if way in compiler.ways_of(name))
+        for layer, name in enumerate(names)
+    ]
+    skipped_s = sum(seconds for seconds, _ in fastest) + min(look.rest_s for _, look in looks)
+    alone, together = (
+        Comparison(
+            images=size,
+            masked_s=min(_masked_seconds(network, images, size, now) for _ in range(1 + _LOOKS)),
+            skipped_s=size * skipped_s,
+        )
+        for size in (1, largest_batch)
+    )
+    plan = SkippingPlan(names=names, ways=tuple(way for _, way in fastest))
+    return SkippingChoice(plan=plan, alone=alone, together=together)
+
+
+def _masked_seconds(
+    network: DecoupledNetwork, images: Tensor, size: int, now: Callable[[], float]
+) -> float:
+    rows = torch.arange(size, device=images.device) % len(images)
+    batch = images[rows].contiguous(memory_format=torch.channels_last)
+    started = now()
+    network(batch)
+    return now() - started
 
 
 @torch.inference_mode()
@@ -113,7 +169,7 @@ def _fastest_ways(compiler: Compiler, images: Tensor) -> tuple[Way, ...]:
     seconds: dict[Way, list[list[float]]] = {way: [] for way in Way}
     for round_number in range(1 + _ROUNDS):
         for way, program in programs.items():
-            found = [program.layer_seconds(image, now) for image in singles]
+            found = [list(program.spent(image, now).layers_s) for image in singles]
             if round_number:  # the first one meets every shape for the first time
                 seconds[way] += found
     medians = {
@@ -130,7 +186,7 @@ def _fastest_ways(compiler: Compiler, images: Tensor) -> tuple[Way, ...]:
 def _compared(
     network: DecoupledNetwork, skipping: SkippingNetwork, images: Tensor, size: int
 ) -> Comparison:
-    """Both in turns, so that a slow moment of the machine slows both."""
+    """Both in turns, each in its fastest: what slows a moment of the machine slows no other."""
     now = _clock(images.device)
     ends = now() + _PATIENCE_S
     rows = torch.arange(size, device=images.device)
@@ -141,9 +197,9 @@ def _compared(
             started = now()
             run(batch)
             seconds[skips].append(now() - started)
-        if turn and now() > ends:
+        if turn >= _LEAST_TURNS and now() > ends:
             break
-    masked_s, skipped_s = (statistics.median(seconds[skips][1:]) for skips in (False, True))
+    masked_s, skipped_s = (min(seconds[skips][1:]) for skips in (False, True))
     return Comparison(images=size, masked_s=masked_s, skipped_s=skipped_s)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -11,8 +13,8 @@ from torch.nn import functional
 __all__ = ["Windows"]
 
 _LARGEST_UNFOLDED = 2**18
-"""Numbers of an unfolded map that are in memory at once, 1 MiB: what lies in a core's own cache is
-multiplied faster, and memory stays flat in the size of images."""
+"""About so many numbers of an unfolded map are in memory at once, 1 MiB: what lies in a core's own
+cache is multiplied faster, and memory stays flat in the size of images."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,9 +84,7 @@ class Windows:
         below, across = self.size(height, width)
         kept = self._padded(kept)
         product = kept.new_empty(len(weights), below * across)
-        band = max(1, _LARGEST_UNFOLDED // (weights.shape[1] * across))
-        for first in range(0, below, band):
-            rows = min(band, below - first)
+        for first, rows in _bands(below, weights.shape[1] * across):
             seen = self._unfolded(kept, self.kernel[0], first, rows, across)
             columns = seen.reshape(-1, rows * across)
             place = product.narrow(1, first * across, rows * across)
@@ -104,9 +104,7 @@ class Windows:
         kept = self._padded(kept)
         product = kept.new_empty(len(weights), below * across)
         overlap = self.dilation[0] * (self.kernel[0] - 1)
-        band = max(1, _LARGEST_UNFOLDED // (weights.shape[2] * across) - overlap)
-        for first in range(0, below, band):
-            rows = min(band, below - first)
+        for first, rows in _bands(below, weights.shape[2] * across):
             seen = self._unfolded(kept, 1, first, rows + overlap, across)
             columns = seen.reshape(weights.shape[2], -1)
             place = product.narrow(1, first * across, rows * across)
@@ -145,3 +143,18 @@ class Windows:
             ),
             padded.storage_offset() + first * down * row,
         )
+
+
+def _bands(rows: int, numbers: int) -> Iterator[tuple[int, int]]:
+    """First row and number of rows of bands that are as high as each other, up to one row.
+
+    A thin last band would cost about as much as a whole one, since weights are laid out for each.
+
+    Args:
+        rows: Rows of the outcome.
+        numbers: What is unfolded for each.
+    """
+    count = min(rows, max(1, round(rows * numbers / _LARGEST_UNFOLDED)))
+    ends = [rows * band // count for band in range(count + 1)]
+    for first, end in pairwise(ends):
+        yield first, end - first

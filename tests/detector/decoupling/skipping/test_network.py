@@ -123,6 +123,51 @@ def test_a_network_of_a_user_s_own_keeps_its_bits_and_class_logits(way, decouple
     assert_same(skipped(network, way)(images), expected)
 
 
+class ReadAgain(nn.Module):
+    """Maps that are read, whole or through a view, after something was computed of them."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.one = nn.Conv2d(8, 8, 3, padding=1)
+        self.two = nn.Conv2d(8, 8, 3, padding=1)
+        self.three = nn.Conv2d(8, 8, 3, padding=1)
+        self.same = nn.Identity()
+        self.head = nn.Linear(32, 4)
+
+    def forward(self, images):
+        rectified = torch.relu(self.stem(images))
+        total = self.one(rectified) + rectified
+        named = self.same(total)
+        again = torch.relu(total)
+        last = self.two(again) + named
+        some, others = last[:, :4], last[:, 4:]
+        over = self.three(last) + torch.relu(last)
+        parts = [over, named, rectified, some, others]
+        return self.head(torch.cat([part.mean((2, 3)) for part in parts], 1))
+
+
+@pytest.mark.parametrize("way", Way)
+def test_nothing_is_written_over_that_is_still_read(way, decouple):
+    network = decouple(ReadAgain().eval())
+    images = torch.randn(3, 3, 9, 8)
+    with torch.inference_mode():
+        expected = network(images)
+    assert_same(skipped(network, way)(images), expected)
+
+
+def test_a_sum_and_what_rectifies_it_take_the_memory_of_a_map_that_nobody_reads(
+    decouple, monkeypatch
+):
+    network = decouple(build_backbone(Backbone.CIFAR_RESNET20, 10).eval())
+    skipping = skipped(network, Way.CHANNELS_MULTIPLIED)
+    clones = []
+    clone = torch.Tensor.clone
+    monkeypatch.setattr(torch.Tensor, "clone", lambda *a, **k: clones.append(0) or clone(*a, **k))
+    skipping(torch.randn(1, 3, 12, 12))
+    assert len(clones) == 1  # of the image
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 2**20),
@@ -165,7 +210,7 @@ def test_large_maps_are_multiplied_in_bands_with_the_same_outcome(decouple):
         nn.Flatten(),
     )
     network = decouple(backbone.eval())
-    images = torch.randn(1, 3, 90, 130)  # 32 * 9 * 130 numbers a row: 7 rows at once
+    images = torch.randn(1, 3, 90, 130)  # 32 * 9 * 130 numbers a row: 7 rows at once or 6
     with torch.inference_mode():
         expected = network(images)
     assert_same(skipped(network, Way.CHANNELS_MULTIPLIED)(images), expected)

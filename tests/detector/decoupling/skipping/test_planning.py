@@ -15,6 +15,7 @@ from detector.decoupling.skipping import (
     SkippingPlan,
     Way,
     choose_plan,
+    planning,
 )
 from detector.decoupling.skipping.compiling import Compiler
 
@@ -41,6 +42,42 @@ def test_skipping_pays_where_one_image_gains_and_the_largest_batch_does_not_lose
     alone, together, pays
 ):
     assert choice(alone, together).pays is pays
+
+
+@pytest.mark.parametrize(
+    ("alone", "together", "hopeless"),
+    [
+        (0.50, 1.02, False),
+        (1.10, 1.20, False),  # two looks may err by as much
+        (1.30, 0.90, True),
+        (0.50, 1.30, True),
+    ],
+)
+def test_it_is_hopeless_where_either_end_loses_more_than_two_looks_can_err(
+    alone, together, hopeless
+):
+    assert choice(alone, together).is_hopeless is hopeless
+
+
+@pytest.mark.parametrize(("masked_s", "measured"), [(1e-9, False), (1e9, True)])
+def test_where_a_glance_is_hopeless_nothing_more_is_measured(
+    masked_s, measured, decouple, monkeypatch
+):
+    network = decouple(build_backbone(Backbone.CIFAR_RESNET20, 10).eval())
+    images = torch.randn(2, 3, 12, 12)
+    compared = []
+
+    def compare(_network, _skipping, _images, size):
+        compared.append(size)
+        return Comparison(images=size, masked_s=1.0, skipped_s=0.5)
+
+    monkeypatch.setattr(planning, "_masked_seconds", lambda *_: masked_s)
+    monkeypatch.setattr(planning, "_compared", compare)
+    found, skipping = choose_plan(network, images, 4)
+    assert compared == ([1, 4] if measured else [])
+    assert found.pays is measured
+    assert (found.alone.images, found.together.images) == (1, 4)
+    assert skipping.plan == found.plan
 
 
 def test_a_choice_is_plain_data_with_the_way_of_each_layer():
