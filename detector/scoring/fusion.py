@@ -63,7 +63,7 @@ class Fusion(nn.Module, ABC):
         self._check(statistics)
         scores, testimony = self._fuse(statistics)
         # Comparisons would take a side on NaN: it has to show in the score instead.
-        scores = torch.add(scores, statistics.sum(dim=1), alpha=0)
+        scores = torch.add(scores, statistics.detach().sum(dim=1), alpha=0)
         return scores.to(torch.float32), testimony
 
     def _check(self, statistics: Tensor) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -200,9 +201,8 @@ def test_a_network_and_its_copies_are_compared_under_the_same_noise(splits, tmp_
 
 def test_a_hardened_recipe_is_compiled_to_the_same_training(tmp_path, splits, monkeypatch):
     """The attack in between switches the modes of the network that the compiled one shares."""
-    translate = torch.compile
     # All of the translation but the C++ compiler, which takes minutes.
-    monkeypatch.setattr(torch, "compile", lambda model: translate(model, backend="aot_eager"))
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
     # Dropout would draw other numbers.
     monkeypatch.setattr(module, "build_backbone", lambda _, k: CifarResNet(1, k, widths=(4, 4, 8)))
     torch.manual_seed(0)
