@@ -21,8 +21,8 @@ which see no padding; with fewer rows, large batches would pay for many small pr
 SCORING_BLOCK = 32
 """Most rows of one scoring: the server's largest batch."""
 
-_SCORED_TOGETHER = 4
-"""Rows of a product of a scoring, on CPUs. One image pays for all of them; 32 pay for eight small
+_SCORED_TOGETHER = 8
+"""Rows of a product of a scoring, on CPUs. One image pays for all of them; 32 pay for four small
 products, which is little beside the many operations that they share."""
 
 
