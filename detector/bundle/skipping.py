@@ -7,7 +7,6 @@ import logging
 from detector.bundle.bundle import Bundle
 from detector.bundle.golden import check_golden
 from detector.decoupling.skipping import SkippingChoice, choose_plan
-from detector.devices import exact_32_bit
 from detector.errors import BundleError
 
 __all__ = ["skip_where_it_pays"]
@@ -32,8 +31,7 @@ def skip_where_it_pays(bundle: Bundle, *, largest_batch: int) -> SkippingChoice 
     if golden is None:
         return None
     images = pipeline.prepared(golden["images"])
-    with exact_32_bit(pipeline.device):
-        choice, network = choose_plan(pipeline.network, images, largest_batch)
+    choice, network = choose_plan(pipeline.network, images, largest_batch)
     if not choice.pays:
         return choice
     pipeline.skip(network)

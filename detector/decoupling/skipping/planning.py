@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,8 @@ from detector.decoupling.network import DecoupledNetwork
 from detector.decoupling.skipping.compiling import Compiler
 from detector.decoupling.skipping.network import SkippingNetwork
 from detector.decoupling.skipping.plan import SkippingPlan, Way
-from detector.decoupling.skipping.program import Spent
+from detector.decoupling.skipping.program import Program, Spent
+from detector.devices import exact_32_bit
 
 __all__ = ["Comparison", "SkippingChoice", "choose_plan"]
 
@@ -111,31 +112,59 @@ def choose_plan(
     """
     compiler = Compiler(network)
     largest_batch = max(1, largest_batch)
-    glance = _glance(network, compiler, images, largest_batch)
-    if glance.is_hopeless:
-        return glance, SkippingNetwork(compiler.program(glance.plan), network.layout, glance.plan)
-    plan = SkippingPlan(names=network.layout.names, ways=_fastest_ways(compiler, images))
-    skipping = SkippingNetwork(compiler.program(plan), network.layout, plan)
-    alone, together = (_compared(network, skipping, images, size) for size in (1, largest_batch))
+    tried = _Tried(
+        names=compiler.layout.names,
+        allowed=tuple(compiler.ways_of(name) for name in compiler.layout.names),
+        programs={
+            way: compiler.program(SkippingPlan.uniform(compiler.layout.names, way)) for way in Way
+        },
+    )
+    # As it serves: on some GPUs the network would else be timed in another arithmetic.
+    with exact_32_bit(images.device):
+        glance = _glance(network, tried, images, largest_batch)
+        plan = glance.plan if glance.is_hopeless else tried.plan(_fastest_ways(tried, images))
+        skipping = SkippingNetwork(compiler.program(plan), network.layout, plan)
+        if glance.is_hopeless:
+            return glance, skipping
+        alone, together = (
+            _compared(network, skipping, images, size) for size in (1, largest_batch)
+        )
     return SkippingChoice(plan=plan, alone=alone, together=together), skipping
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Tried:
+    """What is timed.
+
+    Args:
+        names: The gated layers.
+        allowed: The ways that differ, of each.
+        programs: The network with all its layers computed in one way, by that way.
+    """
+
+    names: tuple[str, ...]
+    allowed: tuple[tuple[Way, ...], ...]
+    programs: Mapping[Way, Program]
+
+    def plan(self, ways: Iterable[Way]) -> SkippingPlan:
+        """A way for each layer."""
+        return SkippingPlan(names=self.names, ways=tuple(ways))
 
 
 @torch.inference_mode()
 def _glance(
-    network: DecoupledNetwork, compiler: Compiler, images: Tensor, largest_batch: int
+    network: DecoupledNetwork, tried: _Tried, images: Tensor, largest_batch: int
 ) -> SkippingChoice:
     """What a few looks at one image say: each step's fastest time, as if no time lay between."""
-    names = compiler.layout.names
     now = _clock(images.device)
     image = images[:1].contiguous()
     looks: list[tuple[Way, Spent]] = []
-    for way in Way:
-        program = compiler.program(SkippingPlan.uniform(names, way))
+    for way, program in tried.programs.items():
         program.spent(image, now)  # the first one meets every shape for the first time
         looks += [(way, program.spent(image, now)) for _ in range(_LOOKS)]
     fastest = [
-        min((look.layers_s[layer], way) for way, look in looks if way in compiler.ways_of(name))
-        for layer, name in enumerate(names)
+        min((look.layers_s[layer], way) for way, look in looks if way in allowed)
+        for layer, allowed in enumerate(tried.allowed)
     ]
     skipped_s = sum(seconds for seconds, _ in fastest) + min(look.rest_s for _, look in looks)
     alone, together = (
@@ -146,7 +175,7 @@ def _glance(
         )
         for size in (1, largest_batch)
     )
-    plan = SkippingPlan(names=names, ways=tuple(way for _, way in fastest))
+    plan = tried.plan(way for _, way in fastest)
     return SkippingChoice(plan=plan, alone=alone, together=together)
 
 
@@ -161,14 +190,12 @@ def _masked_seconds(
 
 
 @torch.inference_mode()
-def _fastest_ways(compiler: Compiler, images: Tensor) -> tuple[Way, ...]:
-    names = compiler.layout.names
+def _fastest_ways(tried: _Tried, images: Tensor) -> list[Way]:
     now = _clock(images.device)
-    programs = {way: compiler.program(SkippingPlan.uniform(names, way)) for way in Way}
     singles = [image.contiguous() for image in torch.split(images, 1)]
     seconds: dict[Way, list[list[float]]] = {way: [] for way in Way}
     for round_number in range(1 + _ROUNDS):
-        for way, program in programs.items():
+        for way, program in tried.programs.items():
             found = [list(program.spent(image, now).layers_s) for image in singles]
             if round_number:  # the first one meets every shape for the first time
                 seconds[way] += found
@@ -176,10 +203,10 @@ def _fastest_ways(compiler: Compiler, images: Tensor) -> tuple[Way, ...]:
         way: [statistics.median(column) for column in zip(*rows, strict=True)]
         for way, rows in seconds.items()
     }
-    return tuple(
-        min(compiler.ways_of(name), key=lambda way: medians[way][layer])
-        for layer, name in enumerate(names)
-    )
+    return [
+        min(allowed, key=lambda way: medians[way][layer])
+        for layer, allowed in enumerate(tried.allowed)
+    ]
 
 
 @torch.inference_mode()
